@@ -1,0 +1,132 @@
+"""Augmentation whose every draw follows from a seed per utterance, whatever batch it is in."""
+
+import hashlib
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor, nn
+
+from asr.errors import ConfigError
+
+
+def utterance_seed(seed: int, epoch: int, utterance_id: str) -> int:
+    """Derive the random seed of one utterance in one epoch.
+
+    Workers, ranks, batches and restarts cannot change it, so augmentation repeats exactly.
+
+    Returns:
+        An integer in [0, 2**63).
+    """
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{utterance_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class SpeedPerturbation:
+    """Plays an utterance faster or slower, pitch and all (Ko et al. 2015).
+
+    Args:
+        factors: the speeds to draw from, equally likely; 1.1 makes it a tenth faster.
+    """
+
+    def __init__(self, factors: tuple[float, ...] = (0.9, 1.0, 1.1)) -> None:
+        if not factors or any(not 0.5 <= factor <= 2 for factor in factors):
+            raise ConfigError(f"augment.speed_factors are {factors}; expected speeds in [0.5, 2]")
+        self.factors = tuple(factors)
+
+    def factor(self, seed: int) -> float:
+        """Draw the speed of an utterance from its seed."""
+        return self.factors[seed % len(self.factors)]
+
+    def __call__(self, waveform: np.ndarray, seed: int) -> np.ndarray:
+        """Change the speed of a waveform.
+
+        Args:
+            waveform: ``(S,)`` float32.
+            seed: the utterance's seed.
+
+        Returns:
+            ``(about S / factor,)`` float32, at the same sample rate.
+        """
+        factor = self.factor(seed)
+        if factor == 1.0:
+            return waveform
+        # To play at 1.1 times the speed, claim a rate 1.1 times as high and resample to the true
+        # one. The rates only matter as a ratio; 1000 keeps two decimals of the factor exact.
+        return np.asarray(soxr.resample(waveform, round(1000 * factor), 1000, quality="MQ"))
+
+
+class SpecAugment(nn.Module):
+    """Masks bands and stretches of time with zeros, the mean (Park et al. 2019, 2020).
+
+    Args:
+        frequency_masks: masks over frequency for each utterance.
+        frequency_width: the largest width of one in bands, F in the paper.
+        time_masks: masks over time for each utterance.
+        time_width: the largest width of one in frames, T in the paper.
+        time_ratio: and never more than this share of the utterance, p in the paper.
+    """
+
+    def __init__(
+        self,
+        frequency_masks: int = 2,
+        frequency_width: int = 27,
+        time_masks: int = 2,
+        time_width: int = 40,
+        time_ratio: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if min(frequency_masks, frequency_width, time_masks, time_width) < 0:
+            raise ConfigError("augment: counts and widths of masks must be 0 or more")
+        if not 0 <= time_ratio <= 1:
+            raise ConfigError(f"augment.time_ratio is {time_ratio}; expected a share in [0, 1]")
+        self.frequency_masks = frequency_masks
+        self.frequency_width = frequency_width
+        self.time_masks = time_masks
+        self.time_width = time_width
+        self.time_ratio = time_ratio
+
+    def forward(self, features: Tensor, lengths: Tensor, seeds: Tensor) -> Tensor:
+        """Mask a batch.
+
+        Args:
+            features: ``(B, T, F)``, normalised, so that 0 is the mean.
+            lengths: ``(B,)``, int64, in frames.
+            seeds: ``(B,)``, int64, one for each utterance.
+
+        Returns:
+            ``(B, T, F)``, a new tensor.
+        """
+        frames, bands = features.shape[1:]
+        drawn = [
+            self._draw(int(seed), int(length), bands)
+            for seed, length in zip(seeds.tolist(), lengths.tolist(), strict=True)
+        ]
+        frequency = torch.tensor([masks[0] for masks in drawn], device=features.device)
+        time = torch.tensor([masks[1] for masks in drawn], device=features.device)
+        masked = _covered(time, frames).unsqueeze(2) | _covered(frequency, bands).unsqueeze(1)
+        return features.masked_fill(masked, 0.0)
+
+    def _draw(self, seed: int, length: int, bands: int) -> tuple[list[list[int]], list[list[int]]]:
+        generator = np.random.default_rng(seed)
+        frequency = [
+            _span(generator, self.frequency_width, bands) for _ in range(self.frequency_masks)
+        ]
+        widest = min(self.time_width, int(self.time_ratio * length))
+        time = [_span(generator, widest, length) for _ in range(self.time_masks)]
+        return frequency, time
+
+
+def _span(generator: np.random.Generator, widest: int, size: int) -> list[int]:
+    width = int(generator.integers(0, min(widest, size) + 1))
+    start = int(generator.integers(0, size - width + 1))
+    return [start, start + width]
+
+
+def _covered(spans: Tensor, size: int) -> Tensor:
+    # spans (B, masks, 2) -> (B, size): inside any of the spans.
+    if spans.dim() < 3:
+        return torch.zeros(len(spans), size, dtype=torch.bool, device=spans.device)
+    positions = torch.arange(size, device=spans.device)
+    inside = (positions >= spans[..., :1]) & (positions < spans[..., 1:])
+    return inside.any(dim=1)

@@ -1,0 +1,24 @@
+"""Corpora by name: how to find, read and, for the spoken one, make them."""
+
+from asr.corpora.an4 import AN4
+from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
+from asr.corpora.folder import FOLDER
+from asr.corpora.librispeech import LIBRISPEECH
+from asr.corpora.spoken import SPOKEN, make_spoken_corpus
+
+CORPORA: dict[str, Corpus] = {
+    "librispeech": LIBRISPEECH,
+    "an4": AN4,
+    "folder": FOLDER,
+    "spoken": SPOKEN,
+}
+
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "CorpusItem",
+    "RawAudio",
+    "ReadOptions",
+    "Refusal",
+    "make_spoken_corpus",
+]

@@ -1,0 +1,7 @@
+"""From a manifest to padded batches."""
+
+from asr.data.batch import Batch, Example, collate
+from asr.data.dataset import SpeechDataset
+from asr.data.sampler import BatchSampler, Draw
+
+__all__ = ["Batch", "BatchSampler", "Draw", "Example", "SpeechDataset", "collate"]

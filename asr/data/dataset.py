@@ -1,0 +1,84 @@
+"""The dataset reads audio and encodes transcripts, in worker processes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+from asr.audio import load_waveform
+from asr.augment import SpeedPerturbation
+from asr.data.batch import Batch, Example, collate
+from asr.data.sampler import Draw
+from asr.errors import AsrError, TokenizerError
+from asr.manifest import Utterance
+from asr.tokenizer import Tokenizer
+
+
+class SpeechDataset(Dataset["Batch | AsrError"]):
+    """Utterances as batches of waveforms and tokens.
+
+    Args:
+        utterances: the manifest.
+        tokenizer: encodes the transcripts; all are encoded at once, so that an unknown character
+            stops training before it starts.
+        sample_rate: samples a second wanted.
+        speed: perturbs the speed, if given.
+
+    Raises:
+        TokenizerError: a transcript with an unknown character; names utterance and character.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: Tokenizer,
+        sample_rate: int,
+        speed: SpeedPerturbation | None = None,
+    ) -> None:
+        self.utterances = utterances
+        self.sample_rate = sample_rate
+        self.speed = speed
+        self.tokens = [_encode(utterance, tokenizer) for utterance in utterances]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, draw: Draw) -> Example:
+        """Read one utterance.
+
+        Raises:
+            AudioError: the file is missing, damaged or shorter than it declares.
+        """
+        utterance = self.utterances[draw.index]
+        waveform = load_waveform(utterance.audio_filepath, self.sample_rate)
+        if self.speed:
+            waveform = self.speed(waveform, draw.seed)
+        return Example(
+            utterance.id,
+            utterance.text,
+            torch.from_numpy(waveform),
+            self.tokens[draw.index].long(),
+            draw.seed,
+            draw.weight,
+            draw.total,
+        )
+
+    def __getitems__(self, draws: Sequence[Draw]) -> "Batch | AsrError":
+        """Read and pad a batch.
+
+        Returns:
+            The batch, or the error, since an exception that crosses a process boundary arrives
+            with a traceback glued into its message.
+        """
+        try:
+            return collate([self[draw] for draw in draws])
+        except AsrError as error:
+            return error
+
+
+def _encode(utterance: Utterance, tokenizer: Tokenizer) -> torch.Tensor:
+    try:
+        # Half the memory of int64 over hundreds of thousands of utterances.
+        return torch.tensor(tokenizer.encode(utterance.text), dtype=torch.int32)
+    except TokenizerError as error:
+        raise TokenizerError(f"utterance '{utterance.id}': {error}") from error

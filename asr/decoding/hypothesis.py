@@ -1,0 +1,19 @@
+"""A hypothesis: the tokens that a decoder believes were said."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a decoder made of one utterance.
+
+    Attributes:
+        tokens: token ids without blanks and without CTC's repetitions.
+        frames: the encoder frame in which each token first stands.
+        log_prob: natural logarithm of the probability of the alignment (greedy) or of the text
+            (beam), summed over frames.
+    """
+
+    tokens: tuple[int, ...]
+    frames: tuple[int, ...]
+    log_prob: float

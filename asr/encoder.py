@@ -1,0 +1,140 @@
+"""The encoder: convolutions thin out the frames, a stack of residual GRU layers reads them."""
+
+import torch
+from torch import Tensor, nn
+
+from asr.errors import ConfigError
+from asr.gru import GRU
+from asr.padding import mask_padding
+
+
+class Subsampling(nn.Module):
+    """Strided 3 × 3 convolutions over time and frequency; each halves the number of frames.
+
+    Args:
+        n_mels: bands of the features, F.
+        width: size of an output frame, D.
+        factor: 2 or 4 feature frames to an output frame.
+        channels: channels of the convolutions.
+    """
+
+    def __init__(self, n_mels: int, width: int, factor: int, channels: int) -> None:
+        super().__init__()
+        if factor not in (2, 4):
+            raise ConfigError(f"model.encoder.subsampling is {factor}; expected 2 or 4")
+        halvings = factor.bit_length() - 1
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(1 if level == 0 else channels, channels, 3, stride=2, padding=1)
+            for level in range(halvings)
+        )
+        bands = n_mels
+        for _ in range(halvings):
+            bands = (bands + 1) // 2
+        self.projection = nn.Linear(channels * bands, width)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``(B, T, F)`` to ``(B, U, D)``, padding masked before every convolution."""
+        hidden = mask_padding(features, lengths).unsqueeze(1)
+        for convolution in self.convolutions:
+            hidden = torch.relu(convolution(hidden))
+            lengths = halved(lengths)
+            hidden = mask_padding(hidden.transpose(1, 2), lengths).transpose(1, 2)
+        return self.projection(hidden.transpose(1, 2).flatten(2)), lengths
+
+
+def halved(lengths: Tensor) -> Tensor:
+    """Count the frames that a convolution of stride 2 leaves: half, rounded up."""
+    return (lengths + 1) // 2
+
+
+class ResidualGRU(nn.Module):
+    """One layer: x + dropout(GRU(norm(x))), normalised before and not after (pre-norm).
+
+    Args:
+        width: size of a frame, D; each direction gets its share of it.
+        reset: where the GRU's reset gate acts, ``"before"`` or ``"after"`` the recurrent product.
+        bidirectional: whether a second direction reads from the end.
+        dropout: probability to drop an output value in training.
+    """
+
+    def __init__(self, width: int, reset: str, bidirectional: bool, dropout: float) -> None:
+        super().__init__()
+        directions = 2 if bidirectional else 1
+        if width % directions:
+            raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
+        self.norm = nn.LayerNorm(width)
+        self.gru = GRU(width, width // directions, reset=reset, bidirectional=bidirectional)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Map ``(B, U, D)`` to ``(B, U, D)``."""
+        output, _ = self.gru(self.norm(hidden), lengths)
+        residual: Tensor = hidden + self.dropout(output)
+        return residual
+
+
+class GRUEncoder(nn.Module):
+    """Subsampling and a stack of residual, bidirectional GRU layers.
+
+    Args:
+        n_mels: bands of the features, F.
+        layers: number of GRU layers.
+        width: size of an encoder frame, D; both directions together.
+        subsampling: 2 or 4 feature frames to an encoder frame.
+        channels: channels of the subsampling convolutions.
+        reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
+        bidirectional: whether every layer also reads from the end.
+        dropout: probability to drop a layer's output value in training.
+    """
+
+    def __init__(
+        self,
+        n_mels: int,
+        layers: int = 3,
+        width: int = 384,
+        subsampling: int = 4,
+        channels: int = 32,
+        reset: str = "after",
+        bidirectional: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if reset not in ("before", "after"):
+            raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
+        if layers < 1:
+            raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
+        self.width = width
+        self.subsampling_factor = subsampling
+        self.subsampling = Subsampling(n_mels, width, subsampling, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            ResidualGRU(width, reset, bidirectional, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def frame_lengths(self, feature_lengths: Tensor) -> Tensor:
+        """Count encoder frames: feature frames over the subsampling factor, rounded up.
+
+        Args:
+            feature_lengths: ``(B,)``, int64, in feature frames T.
+
+        Returns:
+            ``(B,)``, int64, in encoder frames U.
+        """
+        return (feature_lengths + self.subsampling_factor - 1) // self.subsampling_factor
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch.
+
+        Args:
+            features: ``(B, T, F)``.
+            lengths: ``(B,)``, int64, in feature frames.
+
+        Returns:
+            Encoder frames ``(B, U, D)`` and their counts ``(B,)``.
+        """
+        hidden, lengths = self.subsampling(features, lengths)
+        hidden = self.dropout(hidden)
+        for layer in self.layers:
+            hidden = layer(hidden, lengths)
+        return self.norm(hidden), lengths

@@ -1,0 +1,169 @@
+"""Log-mel features of waveforms: the same for an utterance alone and inside a padded batch."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from asr.errors import ConfigError
+from asr.padding import length_mask, mask_padding
+
+NORMALIZATIONS = ("utterance", "none")
+# Power below which a mel band counts as silent: 16-bit dither lies near 1e-7 a bin.
+POWER_FLOOR = 1e-7
+# Keeps the spread of digital silence, which is 0, from becoming a divisor.
+MIN_STANDARD_DEVIATION = 1e-2
+
+
+class LogMel(nn.Module):
+    """Logarithm of mel-filtered power spectra, normalised over each utterance.
+
+    Frame t covers the window around sample ``(t + 0.5) * hop``: the waveform is framed between
+    ``(n_fft - hop) // 2`` zeros on both sides, so that there are exactly ``samples // hop`` frames
+    and none depends on what other utterances share the batch.
+
+    Args:
+        sample_rate: samples a second of the waveforms.
+        n_mels: mel bands, F.
+        window_ms: length of the Hann window in milliseconds.
+        hop_ms: distance of frames in milliseconds.
+        normalize: ``"utterance"`` for zero mean and unit variance of each band over the
+            utterance's own frames, ``"none"`` for the logarithms as they are.
+
+    Raises:
+        ConfigError: an unknown normalisation, or more bands than the spectrum can fill.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_mels: int = 80,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        normalize: str = "utterance",
+    ) -> None:
+        super().__init__()
+        if normalize not in NORMALIZATIONS:
+            raise ConfigError(
+                f"features.normalize is '{normalize}'; expected one of {', '.join(NORMALIZATIONS)}"
+            )
+        self.sample_rate = sample_rate
+        self.n_mels = n_mels
+        self.normalize = normalize
+        self.hop = round(sample_rate * hop_ms / 1000)
+        window = round(sample_rate * window_ms / 1000)
+        self.n_fft = 1 << (window - 1).bit_length()
+        if not 0 < self.hop <= window:
+            raise ConfigError(
+                f"features.hop_ms {hop_ms} must be positive and at most window_ms {window_ms}"
+            )
+        filters = torchaudio.functional.melscale_fbanks(
+            self.n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate
+        )
+        if (empty := int((filters.amax(dim=0) == 0).sum())) > 0:
+            raise ConfigError(
+                f"features.n_mels is {n_mels}, but {empty} of the bands hold no spectral bin at "
+                f"{sample_rate} Hz; use fewer bands"
+            )
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate, self.n_fft, window, self.hop, n_mels=n_mels, center=False
+        )
+        # The tables follow from the arguments; a saved model need not carry them.
+        for module in self.mel.modules():
+            module._non_persistent_buffers_set.update(module._buffers)
+
+    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
+        """Count the frames of waveforms: ``samples // hop``.
+
+        Args:
+            sample_lengths: ``(B,)``, int64, in samples.
+
+        Returns:
+            ``(B,)``, int64, in frames.
+        """
+        return sample_lengths // self.hop
+
+    def forward(self, waveforms: Tensor, sample_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute normalised log-mel features.
+
+        Args:
+            waveforms: ``(B, S)`` float, within [-1, 1].
+            sample_lengths: ``(B,)``, int64, in samples.
+
+        Returns:
+            Features ``(B, T, F)``, zero behind each utterance's end, and frame counts ``(B,)``.
+        """
+        features, lengths = self.log_mel(waveforms, sample_lengths)
+        return self.normalized(features, lengths), lengths
+
+    def log_mel(self, waveforms: Tensor, sample_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute log-mel features before normalisation.
+
+        Args:
+            waveforms: ``(B, S)`` float, within [-1, 1].
+            sample_lengths: ``(B,)``, int64, in samples.
+
+        Returns:
+            Natural logarithms of mel power ``(B, T, F)`` and frame counts ``(B,)``.
+        """
+        # Spectra and their logarithms need float32 even where autocast halves the rest.
+        with torch.autocast(waveforms.device.type, enabled=False):
+            waveforms = mask_padding(waveforms.float(), sample_lengths)
+            margin = self.n_fft - self.hop
+            # A batch of very short waveforms still fills one window; its frames count as padding.
+            missing = max(0, self.hop - waveforms.shape[1])
+            left = margin // 2
+            padded = nn.functional.pad(waveforms, (left, margin - left + missing))
+            power = self.mel(padded).transpose(1, 2)
+            lengths = self.frame_lengths(sample_lengths)
+            # Frames past samples // hop exist only where a longest waveform is no multiple of hop.
+            power = power[:, : max(1, waveforms.shape[1] // self.hop)]
+            return torch.log(power.clamp_min(POWER_FLOOR)), lengths
+
+    def stream_log_mel(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Compute log-mel features of a waveform that arrives in blocks.
+
+        Args:
+            blocks: consecutive stretches ``(S_i,)`` of one waveform.
+
+        Yields:
+            Consecutive stretches ``(T_i, F)`` of what ``log_mel`` gives for the whole.
+        """
+        margin = self.n_fft - self.hop
+        pending: Tensor | None = None
+        samples = frames = 0
+        for block in blocks:
+            samples += len(block)
+            before = block.new_zeros(margin // 2) if pending is None else pending
+            pending = torch.cat([before, block])
+            if (count := (len(pending) - margin) // self.hop) > 0:
+                yield self._frames(pending[: count * self.hop + margin])
+                frames += count
+                pending = pending[count * self.hop :]
+        if pending is not None and (count := samples // self.hop - frames) > 0:
+            end = torch.cat([pending, pending.new_zeros(margin - margin // 2)])
+            yield self._frames(end[: count * self.hop + margin])
+
+    def _frames(self, waveform: Tensor) -> Tensor:
+        power: Tensor = self.mel(waveform.float())
+        return torch.log(power.T.clamp_min(POWER_FLOOR))
+
+    def normalized(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Bring each band of each utterance to zero mean and unit variance.
+
+        Args:
+            features: ``(B, T, F)`` as ``log_mel`` returns them.
+            lengths: ``(B,)``, int64, in frames.
+
+        Returns:
+            ``(B, T, F)``, zero behind each utterance's end.
+        """
+        if self.normalize == "none":
+            return mask_padding(features, lengths)
+        mask = length_mask(lengths, features.shape[1]).unsqueeze(2)
+        count = lengths.clamp_min(1).reshape(-1, 1, 1)
+        mean = (features * mask).sum(dim=1, keepdim=True) / count
+        centred = (features - mean) * mask
+        variance = centred.square().sum(dim=1, keepdim=True) / count
+        return centred / variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)

@@ -1,0 +1,211 @@
+"""One layer of the gated recurrent unit, all directions, with its hand-written gradient."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from asr.gru import recurrence
+from asr.gru.recurrence import Weights
+
+R = TypeVar("R")
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+# The threads of a pool do not survive a fork.
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _both(tasks: Sequence[Callable[[], R]], device: torch.device) -> list[R]:
+    """Run the directions of a layer, on the CPU each on its share of torch's threads.
+
+    The steps of one direction wait for each other and are too small to be divided; the two
+    directions are independent.
+    """
+    threads = torch.get_num_threads()
+    if len(tasks) == 1 or threads == 1 or device.type != "cpu" or torch.compiler.is_compiling():
+        return [task() for task in tasks]
+    if len(tasks) not in _pools:
+        _pools[len(tasks)] = ThreadPoolExecutor(len(tasks), "gru")
+    share = max(1, threads // len(tasks))
+    run = partial(_run_alone, share=share, inference=torch.is_inference_mode_enabled())
+    try:
+        return list(_pools[len(tasks)].map(run, tasks))
+    finally:
+        # What a thread sets for itself is also what threads started later begin with.
+        torch.set_num_threads(threads)
+
+
+def _run_alone(task: Callable[[], R], share: int, inference: bool) -> R:
+    if torch.get_num_threads() != share:
+        torch.set_num_threads(share)
+    with torch.inference_mode(inference), torch.no_grad():
+        return task()
+
+
+class LayerFunction(torch.autograd.Function):
+    """A layer over all frames; saves the input, the gates and the states, nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        state: Tensor | None,
+        padding: Tensor | None,
+        weight_input: Tensor,
+        weight_recurrent: Tensor,
+        bias: Tensor | None,
+        bias_recurrent: Tensor | None,
+        after: bool,
+        product_dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        T, B = x.shape[:2]
+        D, _, H = weight_recurrent.shape
+        x_product = x.to(product_dtype)
+        states = weight_recurrent.new_empty(T + 2, B, D * H)
+        if state is None:
+            states[:: T + 1] = 0
+        else:
+            states[:: T + 1] = state.transpose(0, 1).reshape(B, D * H)
+        sides = states.chunk(D, dim=2)
+        weights = _directions(weight_input, weight_recurrent, bias, bias_recurrent, product_dtype)
+        tasks = [
+            partial(
+                recurrence.forward,
+                x_product,
+                sides[d],
+                weights[d],
+                padding,
+                after=after,
+                back=d > 0,
+            )
+            for d in range(D)
+        ]
+        gates = _both(tasks, x.device)
+        final = torch.stack([sides[d][1 if d else T] for d in range(D)])
+        output = states[1:-1]
+        if padding is not None:
+            # Only a given initial state is still needed where there is padding.
+            output = (
+                output.masked_fill_(padding, 0) if state is None else output.masked_fill(padding, 0)
+            )
+        ctx.after, ctx.product_dtype, ctx.has_state = after, product_dtype, state is not None
+        ctx.save_for_backward(
+            x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates
+        )
+        return output, final
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor, grad_final: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "The gradient of a GRU was asked for with create_graph=True, but its hand-written "
+                "backward pass has no gradient of its own: write the steps with asr.gru.gru_step."
+            )
+        x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates = (
+            ctx.saved_tensors
+        )
+        T, B = x.shape[:2]
+        D, _, H = weight_recurrent.shape
+        sides = states.chunk(D, dim=2)
+        weights = _directions(
+            weight_input, weight_recurrent, bias, bias_recurrent, ctx.product_dtype
+        )
+        x_product = x.to(ctx.product_dtype)
+
+        def direction(d: int) -> recurrence.Gradients:
+            back = d > 0
+            grad = states.new_zeros(T + 1, B, H)
+            rows = grad[:-1] if back else grad[1:]
+            rows.copy_(grad_output[..., d * H : (d + 1) * H])
+            if padding is not None:
+                rows.masked_fill_(padding, 0)
+            grad[0 if back else -1] += grad_final[d]
+            return recurrence.backward(
+                grad, x_product, sides[d], gates[d], weights[d], after=ctx.after, back=back
+            )
+
+        with torch.autocast(x.device.type, enabled=False):
+            found = _both([partial(direction, d) for d in range(D)], x.device)
+        grad_x = found[0].x if D == 1 else found[0].x.add_(found[1].x)
+        return (
+            grad_x.to(x.dtype),
+            torch.stack([side.state for side in found]) if ctx.has_state else None,
+            None,
+            torch.stack([side.input for side in found]).to(weight_input.dtype),
+            torch.stack([side.recurrent for side in found]).to(weight_recurrent.dtype),
+            _stack([side.bias for side in found]),
+            _stack([side.bias_recurrent for side in found]),
+            None,
+            None,
+        )
+
+
+def _stack(tensors: list[Tensor | None]) -> Tensor | None:
+    present = [tensor for tensor in tensors if tensor is not None]
+    return torch.stack(present) if present else None
+
+
+def _directions(
+    weight_input: Tensor,
+    weight_recurrent: Tensor,
+    bias: Tensor | None,
+    bias_recurrent: Tensor | None,
+    dtype: torch.dtype,
+) -> list[Weights]:
+    """Split the stacked parameters by direction, the matrices in the type of the products."""
+    matrices = zip(weight_input.to(dtype), weight_recurrent.to(dtype), strict=True)
+    return [
+        Weights(
+            W,
+            U,
+            None if bias is None else bias[d],
+            None if bias_recurrent is None else bias_recurrent[d],
+        )
+        for d, (W, U) in enumerate(matrices)
+    ]
+
+
+def run_layer(
+    x: Tensor,
+    state: Tensor | None,
+    padding: Tensor | None,
+    weight_input: Tensor,
+    weight_recurrent: Tensor,
+    bias: Tensor | None,
+    bias_recurrent: Tensor | None,
+    after: bool,
+    product_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Run all directions of a layer over all frames, differentiably.
+
+    Args:
+        x: (T, B, F), finite.
+        state: initial states (D, B, H), or None for zeros.
+        padding: (T, B, 1), true beyond each sequence's length, or None.
+        weight_input: (D, 3H, F), rows in the order r, z, candidate.
+        weight_recurrent: (D, 3H, H).
+        bias: (D, 3H), or None.
+        bias_recurrent: (D, H), or None; only with ``after``.
+        after: whether the reset gate acts after the recurrent product.
+        product_dtype: type that the matrix products are computed in; gates and states are in that
+            of the parameters.
+
+    Returns:
+        Output (T, B, D * H), zero beyond the lengths, and final states (D, B, H).
+    """
+    result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
+        x,
+        state,
+        padding,
+        weight_input,
+        weight_recurrent,
+        bias,
+        bias_recurrent,
+        after,
+        product_dtype,
+    )
+    return result

@@ -1,0 +1,287 @@
+"""Decoders of one file each: libsndfile through soundfile, and the optional PyAV for the rest."""
+
+import importlib.util
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from asr.errors import AudioError
+from asr.headers import OPEN_LENGTH, frames_in_header, mp3_length_is_known, ogg_has_end
+from asr.resampling import Samples
+
+if TYPE_CHECKING:
+    import av
+
+INSTALL_HINT = "pip install 'asr[media]'"
+# FFmpeg guesses the length of these from file size and first bit rate: no declaration at all.
+_WITHOUT_LENGTH = frozenset({"aac", "ac3", "eac3", "mp3"})
+_MAX_FAILED_READS = 16
+# A second or more of any usual rate: large enough to be fast, small enough to bound memory.
+_BLOCK_FRAMES = 1 << 16
+
+
+def media_installed() -> bool:
+    """Tell whether PyAV, the extra ``media``, can be imported."""
+    return importlib.util.find_spec("av") is not None
+
+
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no types
+    """A sound file that is read onward only.
+
+    SoundFile seeks to where it already is after each read, which upsets the MP3 decoder's state and
+    so changes the samples at every block's edge; it does not where a file claims to be unseekable.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class SoundFileSource:
+    """A file that libsndfile opens; decoded in order up to its first damage.
+
+    Attributes:
+        format, sample_rate, channels, declared_seconds, bad_packets, error: as ``MediaSource``'s.
+        doubt: why the length in the header cannot be relied upon; None if it can.
+        may_stop_early: whether libsndfile may leave out sound at the end, as if all were well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            soundfile.LibsndfileError: libsndfile does not know what it is.
+        """
+        self._sound = _SequentialFile(path)
+        self.format: str = self._sound.format
+        self.sample_rate: int = self._sound.samplerate
+        self.channels: int = self._sound.channels
+        self.bad_packets = 0
+        self.error: str | None = None
+        self.doubt: str | None = None
+        self.may_stop_early = self.format == "MP3" and not mp3_length_is_known(path)
+        frames: int = self._sound.frames
+        self._readable = frames if frames < OPEN_LENGTH else None
+        declared = frames_in_header(path, self._sound)
+        if self.may_stop_early:
+            declared = 0
+            self.doubt = (
+                "is an MP3 without a trustworthy length in its header, where soundfile may stop "
+                f"too soon; install PyAV, which reads it to its end: {INSTALL_HINT}"
+            )
+        elif self.format == "OGG" and not ogg_has_end(path):
+            self.doubt = "lacks Ogg's last page: it was cut, and nothing says how much is missing"
+        self.declared_seconds = declared / self.sample_rate if declared else None
+
+    def blocks(self) -> Iterator[Samples]:
+        """Decode the file once, into mono blocks (S,) float32; a failure ends it, in ``error``."""
+        left = self._readable
+        while left is None or left > 0:
+            wanted = _BLOCK_FRAMES if left is None else min(left, _BLOCK_FRAMES)
+            buffer = np.empty((wanted, self.channels), dtype=np.float32)
+            start = self._sound.tell()
+            try:
+                block = self._sound.read(out=buffer)
+            except soundfile.LibsndfileError as error:
+                self.error = error.error_string or "unknown error"
+                # What was decoded before the failure is in the buffer already.
+                block = buffer[: max(0, self._sound.tell() - start)]
+            if len(block):
+                yield mix_down(block.T)
+            if self.error or len(block) < wanted:
+                return
+            left = None if left is None else left - len(block)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sound.close()
+
+
+class MediaSource:
+    """The first audio stream of a file, decoded packet by packet past the damaged ones.
+
+    Attributes:
+        format: the container's name, upper case.
+        sample_rate: the file's own, in Hz.
+        channels: before mixing down.
+        declared_seconds: what the header says; None where it says nothing.
+        bad_packets: packets that did not decode, counted while ``blocks`` runs.
+        error: why decoding ended early; None while all is well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Args:
+            path: any local file.
+
+        Raises:
+            AudioError: PyAV is not installed, the file holds no audio, or none that it knows.
+        """
+        if not media_installed():
+            raise AudioError(
+                f"{path} cannot be read by soundfile{_first_bytes(path)}; if it is m4a, mp4, webm, "
+                f"wma or the like, install PyAV: {INSTALL_HINT}"
+            )
+        import av
+
+        self._ffmpeg_error = av.error.FFmpegError
+        try:
+            # A playlist or a file named `http:...` must not make FFmpeg open anything else.
+            self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        except (self._ffmpeg_error, ValueError) as error:
+            raise AudioError(
+                f"{path} is no audio that soundfile or PyAV can read{_first_bytes(path)}; "
+                "expected wav, flac, mp3, ogg, m4a, webm or another common format, whole"
+            ) from error
+        streams = self._container.streams.audio
+        if not streams or not getattr(streams[0].codec_context, "sample_rate", 0):
+            self._container.close()
+            raise AudioError(f"{path} holds no audio that can be decoded; expected a recording")
+        self._stream = streams[0]
+        self.format = self._container.format.name.split(",")[0].upper()
+        self.sample_rate = int(self._stream.codec_context.sample_rate)
+        self.channels = int(self._stream.codec_context.channels)
+        self.declared_seconds = self._declared_seconds()
+        self.bad_packets = 0
+        self.error: str | None = None
+
+    def _declared_seconds(self) -> float | None:
+        container, stream = self._container, self._stream
+        if container.format.name in _WITHOUT_LENGTH:
+            return None
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        # The container's length is that of its longest stream: the audio's only when alone.
+        if container.duration and len(container.streams) == 1:
+            return container.duration / 1e6
+        return None
+
+    def blocks(self) -> Iterator[Samples]:
+        """Decode the stream once.
+
+        Yields:
+            Mono samples (S,) float32, one codec frame each.
+        """
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except self._ffmpeg_error:
+                self.bad_packets += 1
+                continue
+            for frame in frames:
+                # A change of rate in mid-stream cannot be joined to what came before.
+                if frame.sample_rate != self.sample_rate:
+                    self.bad_packets += 1
+                elif frame.samples:
+                    yield mix_down(_channels_of(frame))
+
+    def _packets(self) -> Iterator["av.Packet[av.AudioStream]"]:
+        packets = self._container.demux(self._stream)
+        failed_reads = 0
+        while failed_reads < _MAX_FAILED_READS:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except self._ffmpeg_error as error:
+                self.bad_packets += 1
+                failed_reads += 1
+                self.error = str(error.strerror or error)
+                packets = self._container.demux(self._stream)
+            else:
+                yield packet
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+def open_source(path: Path) -> SoundFileSource | MediaSource:
+    """Open a file with soundfile, or with PyAV where soundfile cannot or would cut it.
+
+    Raises:
+        AudioError: missing, empty, unreadable, no regular file, headerless, or no known format.
+    """
+    check_file(path)
+    if path.suffix.lower() == ".raw":
+        raise AudioError(
+            f"{path} is headerless, so that its sample rate is unknown; read it with "
+            "asr.audio.read_raw_pcm, or `asr prepare an4` where it is AN4's"
+        )
+    try:
+        source = SoundFileSource(path)
+    except soundfile.LibsndfileError:
+        return MediaSource(path)
+    if source.may_stop_early and media_installed():
+        try:
+            media = MediaSource(path)
+        except AudioError:
+            return source
+        source.close()
+        return media
+    return source
+
+
+def check_file(path: Path) -> int:
+    """Return the size of a readable, regular file that is not empty, in bytes.
+
+    Raises:
+        AudioError: it is none of these.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise AudioError(f"{path} is a directory; expected an audio file")
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError(f"{path} is no regular file; expected an audio file")
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise AudioError(f"{path} does not exist; expected an audio file") from error
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror}") from error
+    if not status.st_size:
+        raise AudioError(f"{path} is empty (0 bytes); expected an audio file")
+    return status.st_size
+
+
+def _channels_of(frame: "av.AudioFrame") -> Samples:
+    """Return a decoded frame as (C, S) float32 within ±1."""
+    samples: npt.NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype.kind == "f":
+        return np.asarray(samples, dtype=np.float32)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
+    # Dividing in float64 keeps a 32-bit sample from being rounded twice.
+    scale = -float(np.iinfo(samples.dtype).min)
+    return np.asarray(samples / scale, dtype=np.float32)
+
+
+def mix_down(channels: Samples) -> Samples:
+    """Average channels.
+
+    Args:
+        channels: samples (C, S).
+
+    Returns:
+        Mono samples (S,); a view where there is one channel only.
+    """
+    if len(channels) == 1:
+        only: Samples = channels[0]
+        return only
+    mono = channels[0] + channels[1]
+    for channel in channels[2:]:
+        mono += channel
+    mean: Samples = mono * np.float32(1 / len(channels))
+    return mean
+
+
+def _first_bytes(path: Path) -> str:
+    with path.open("rb") as stream:
+        return f" (it begins with {stream.read(8)!r})"

@@ -1,0 +1,105 @@
+"""The model: waveforms in, log-probabilities of tokens out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.encoder import GRUEncoder
+from asr.errors import ConfigError
+from asr.features import LogMel
+from asr.schema import build, check_keys
+
+ENCODERS = {"gru": GRUEncoder}
+
+
+class CTCModel(nn.Module):
+    """Features, encoder and a linear CTC head.
+
+    Args:
+        features: turns waveforms into log-mel frames.
+        encoder: turns those into encoder frames of size ``encoder.width``.
+        vocabulary_size: number V of token ids, the blank (0) included.
+    """
+
+    def __init__(self, features: LogMel, encoder: GRUEncoder, vocabulary_size: int) -> None:
+        super().__init__()
+        self.features = features
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.width, vocabulary_size)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second that waveforms must have."""
+        return self.features.sample_rate
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that one encoder frame stands for."""
+        return self.features.hop * self.encoder.subsampling_factor
+
+    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
+        """Count the frames of log-probabilities for waveforms of given lengths.
+
+        It is ``ceil((samples // hop) / subsampling)``.
+
+        Args:
+            sample_lengths: ``(B,)``, int64, in samples.
+
+        Returns:
+            ``(B,)``, int64, in encoder frames.
+        """
+        return self.encoder.frame_lengths(self.features.frame_lengths(sample_lengths))
+
+    def forward(self, waveforms: Tensor, sample_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn waveforms into log-probabilities.
+
+        Args:
+            waveforms: ``(B, S)`` float at ``sample_rate``.
+            sample_lengths: ``(B,)``, int64, in samples.
+
+        Returns:
+            Natural log-probabilities ``(B, U, V)``, float32, in training and evaluation alike, and
+            frame counts ``(B,)``.
+        """
+        features, lengths = self.features(waveforms, sample_lengths)
+        return self.classify(features, lengths)
+
+    def classify(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn features into log-probabilities.
+
+        Args:
+            features: ``(B, T, F)``, normalised.
+            lengths: ``(B,)``, int64, in feature frames.
+
+        Returns:
+            As ``forward`` does.
+        """
+        hidden, lengths = self.encoder(features, lengths)
+        return torch.log_softmax(self.head(hidden).float(), dim=-1), lengths
+
+    def parameter_count(self) -> int:
+        """Count the trained numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build_model(config: Mapping[str, Any], vocabulary_size: int) -> CTCModel:
+    """Make a model with fresh weights from a plain dictionary.
+
+    Args:
+        config: ``features`` (arguments of ``LogMel``) and ``encoder`` (its ``kind`` and the
+            arguments of that kind's class).
+        vocabulary_size: number of token ids, the blank included.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value; names it and the nearest key.
+    """
+    check_keys(config, ("features", "encoder"), "model")
+    features = build(LogMel, config.get("features", {}), "model.features")
+    options = dict(config.get("encoder", {}))
+    kind = options.pop("kind", "gru")
+    if kind not in ENCODERS:
+        raise ConfigError(f"model.encoder.kind is '{kind}'; expected {', '.join(ENCODERS)}")
+    encoder = build(ENCODERS[kind], options, "model.encoder", n_mels=features.n_mels)
+    return CTCModel(features, encoder, vocabulary_size)

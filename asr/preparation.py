@@ -1,0 +1,386 @@
+"""Preparation turns a corpus into manifests of which every file is known to be whole."""
+
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from asr.audio import AudioStream, read_audio, read_raw_pcm, write_flac
+from asr.corpora import Corpus, CorpusItem, ReadOptions, Refusal
+from asr.errors import AudioError, CorpusError, ManifestError, UsageError
+from asr.files import atomic_write
+from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.text import NORMALIZERS, normalize_text
+
+TRAIN, VALID = "train", "valid"
+REPORT_NAME = "prepare-report.json"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an utterance must satisfy.
+
+    Attributes:
+        normalizer: a key of ``asr.text.NORMALIZERS``.
+        characters: all that normalised transcripts may hold; empty for anything printable.
+        min_seconds: shorter utterances are left out.
+        max_seconds: longer utterances are left out.
+    """
+
+    normalizer: str = "none"
+    characters: str = ""
+    min_seconds: float = 0.0
+    max_seconds: float = float("inf")
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Which training speakers become the validation set; neither means none.
+
+    Attributes:
+        speakers: their names.
+        utterances: take whole speakers in sorted order until there are at least so many.
+    """
+
+    speakers: tuple[str, ...] = ()
+    utterances: int = 0
+
+
+@dataclass(frozen=True)
+class ManifestSummary:
+    """What one manifest holds; durations in hours and seconds as decoded."""
+
+    name: str
+    utterances: int
+    hours: float
+    speakers: int
+    sample_rates: dict[str, int]
+    characters: str
+    shortest_seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What was made of a corpus and what was not, which is also ``prepare-report.json``.
+
+    Attributes:
+        corpus: its name.
+        root: where it lies.
+        normalizer: name and version.
+        manifests: those written.
+        valid_speakers: who was held out of training.
+        shared_speakers: names that are heard in more than one manifest, with these.
+        refused: what is broken, and why.
+        left_out: what is sound but shorter or longer than asked for.
+    """
+
+    corpus: str
+    root: str
+    normalizer: str
+    manifests: tuple[ManifestSummary, ...]
+    valid_speakers: tuple[str, ...]
+    shared_speakers: dict[str, tuple[str, ...]]
+    refused: tuple[Refusal, ...]
+    left_out: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True)
+class _Verified:
+    utterance: Utterance
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    refusal: Refusal
+
+
+_Verdict = _Verified | _LeftOut | Refusal
+
+
+def prepare_corpus(
+    name: str,
+    corpus: Corpus,
+    root: Path,
+    out: Path,
+    *,
+    splits: Sequence[str] = (),
+    options: ReadOptions | None = None,
+    rules: Rules | None = None,
+    hold_out: HoldOut | None = None,
+    jobs: int | None = None,
+) -> PreparationReport:
+    """Verify every file of a corpus and write a manifest for each split, sorted by id.
+
+    With a validation set to hold out, the training splits (those called train..., or all if none
+    is) are joined and written as ``train.jsonl`` and ``valid.jsonl``. Files whose content would be
+    the same are not written again.
+
+    Args:
+        name: of the corpus, for the report.
+        corpus: how to read it.
+        root: where it lies.
+        out: folder for manifests, report and converted audio.
+        splits: which to prepare; all that are present when empty.
+        options: for the reader.
+        rules: what to demand; the corpus' own normaliser and characters when None.
+        hold_out: who becomes the validation set; the corpus' own default when None.
+        jobs: threads that decode; as many as there are cores when None.
+
+    Returns:
+        What was written, refused and left out.
+
+    Raises:
+        UsageError: nothing was found, an unknown normaliser, or speakers that cannot be held out.
+    """
+    rules = rules or Rules(corpus.normalizer, corpus.characters)
+    normalize_text("", rules.normalizer)
+    wanted = list(splits) or corpus.splits(root)
+    refused: list[Refusal] = []
+    items = {split: _read(corpus, root, split, options, refused) for split in wanted}
+    if not any(items.values()):
+        raise UsageError(f"no utterance of {name} found in {root}; {_complaint(refused)}")
+    if hold_out is None:
+        hold_out = HoldOut(utterances=corpus.valid_utterances if TRAIN in items else 0)
+    items, valid_speakers = _hold_out(items, hold_out)
+    left_out: list[Refusal] = []
+    summaries = []
+    speakers: dict[str, set[str]] = {}
+    for manifest, members in items.items():
+        verified = _verify_all(
+            manifest, _without_doubles(members, refused), rules, out, jobs, refused, left_out
+        )
+        _write_manifest(out / f"{manifest}.jsonl", [entry.utterance for entry in verified])
+        if verified:
+            summaries.append(_summarize(manifest, verified))
+            speakers[manifest] = {entry.utterance.speaker for entry in verified} - {""}
+    report = PreparationReport(
+        corpus=name,
+        root=str(root.absolute()),
+        normalizer=str(NORMALIZERS[rules.normalizer]),
+        manifests=tuple(summaries),
+        valid_speakers=valid_speakers,
+        shared_speakers=_shared(speakers),
+        refused=tuple(refused),
+        left_out=tuple(left_out),
+    )
+    _write_text(out / REPORT_NAME, json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n")
+    return report
+
+
+def _read(
+    corpus: Corpus,
+    root: Path,
+    split: str,
+    options: ReadOptions | None,
+    refused: list[Refusal],
+) -> list[CorpusItem]:
+    items = []
+    try:
+        for entry in corpus.read(root, split, options or ReadOptions()):
+            if isinstance(entry, Refusal):
+                refused.append(entry)
+            else:
+                items.append(entry)
+    except CorpusError as error:
+        raise UsageError(str(error)) from error
+    return items
+
+
+def _complaint(refused: list[Refusal]) -> str:
+    if not refused:
+        return "is --root the folder that holds it?"
+    return f"the first of {len(refused)} refused: {refused[0].place}: {refused[0].reason}"
+
+
+def _hold_out(
+    items: Mapping[str, list[CorpusItem]], hold_out: HoldOut
+) -> tuple[dict[str, list[CorpusItem]], tuple[str, ...]]:
+    """Join the training splits and part them by speaker."""
+    if not hold_out.speakers and not hold_out.utterances:
+        return dict(items), ()
+    sources = [split for split in items if split.startswith(TRAIN)] or list(items)
+    others = {split: members for split, members in items.items() if split not in sources}
+    if VALID in others:
+        raise UsageError(
+            f"there is a split '{VALID}' already; name the others with --splits, or hold out nobody"
+        )
+    pool = [item for split in sources for item in items[split]]
+    chosen = _choose_speakers(pool, hold_out)
+    parts = {
+        TRAIN: [item for item in pool if item.speaker not in chosen],
+        VALID: [item for item in pool if item.speaker in chosen],
+    }
+    if not parts[TRAIN]:
+        raise UsageError(
+            f"holding out {len(chosen)} speakers leaves nobody to train on; hold out fewer of the "
+            f"{len(pool)} utterances"
+        )
+    return parts | others, tuple(sorted(chosen))
+
+
+def _choose_speakers(pool: list[CorpusItem], hold_out: HoldOut) -> set[str]:
+    counts = Counter(item.speaker for item in pool)
+    if hold_out.speakers:
+        unknown = sorted(set(hold_out.speakers) - counts.keys())
+        if unknown:
+            raise UsageError(
+                f"no speaker '{unknown[0]}' to hold out; there are {len(counts)}: "
+                f"{', '.join(sorted(counts)[:8])} ..., or name a file that lists speakers"
+            )
+        return set(hold_out.speakers)
+    if "" in counts:
+        raise UsageError(
+            f"{counts['']} of {len(pool)} utterances have no speaker, so that none can be held out "
+            "by speaker; say who speaks with --speaker-from"
+        )
+    chosen: set[str] = set()
+    held = 0
+    for speaker in sorted(counts):
+        if held >= hold_out.utterances:
+            break
+        chosen.add(speaker)
+        held += counts[speaker]
+    return chosen
+
+
+def _without_doubles(items: list[CorpusItem], refused: list[Refusal]) -> list[CorpusItem]:
+    first: dict[str, CorpusItem] = {}
+    for item in sorted(items, key=lambda item: (item.id, str(item.audio))):
+        if item.id in first:
+            reason = f"its id is that of {first[item.id].audio} too"
+            refused.append(Refusal(item.id, str(item.audio), reason))
+        else:
+            first[item.id] = item
+    return list(first.values())
+
+
+def _verify_all(
+    manifest: str,
+    items: list[CorpusItem],
+    rules: Rules,
+    out: Path,
+    jobs: int | None,
+    refused: list[Refusal],
+    left_out: list[Refusal],
+) -> list[_Verified]:
+    """Verify in threads, which decoders let run side by side, and sort out the verdicts."""
+    pool = ThreadPoolExecutor(jobs or os.cpu_count())
+    verified = []
+    try:
+        verdicts: Iterable[_Verdict] = pool.map(lambda item: _verify(item, rules, out), items)
+        for verdict in tqdm(verdicts, manifest, total=len(items), unit="file", disable=None):
+            if isinstance(verdict, Refusal):
+                refused.append(verdict)
+            elif isinstance(verdict, _LeftOut):
+                left_out.append(verdict.refusal)
+            else:
+                verified.append(verdict)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return verified
+
+
+def _verify(item: CorpusItem, rules: Rules, out: Path) -> _Verdict:
+    text = normalize_text(item.text, rules.normalizer)
+    if fault := _text_fault(text, rules.characters):
+        return Refusal(item.id, str(item.audio), fault)
+    try:
+        path = _convert(item, out) if item.raw else item.audio.absolute()
+        stream = AudioStream(path, None, None)
+        loudest = max(float(np.abs(block).max(initial=0)) for block in stream)
+    except AudioError as error:
+        return Refusal(item.id, str(item.audio), str(error))
+    if stream.damaged:
+        return Refusal(item.id, str(item.audio), "; ".join(stream.warnings))
+    if loudest == 0:
+        return Refusal(item.id, str(item.audio), "the audio is digital silence from end to end")
+    seconds = stream.decoded_seconds
+    if not rules.min_seconds <= seconds <= rules.max_seconds:
+        bounds = f"{rules.min_seconds:g} to {rules.max_seconds:g} s were asked for"
+        return _LeftOut(Refusal(item.id, str(item.audio), f"lasts {seconds:.2f} s; {bounds}"))
+    utterance = Utterance(item.id, str(path), round(seconds, 6), text, item.speaker)
+    return _Verified(utterance, stream.sample_rate)
+
+
+def _text_fault(text: str, characters: str) -> str:
+    if not text:
+        return "the transcript is empty"
+    if characters:
+        wrong = {character for character in text if character not in characters}
+    else:
+        wrong = {
+            character
+            for character in text
+            if unicodedata.category(character).startswith("C") or character == "\ufffd"
+        }
+    named = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in sorted(wrong))
+    return f"the transcript holds {named}: {text!r}" if wrong else ""
+
+
+def _convert(item: CorpusItem, out: Path) -> Path:
+    """Write headerless samples as FLAC, which loses nothing, unless that was done before."""
+    assert item.raw
+    path = (out / "audio" / f"{item.id}.flac").absolute()
+    waveform = read_raw_pcm(item.audio, item.raw.sample_rate, item.raw.byte_order)
+    if path.is_file():
+        try:
+            if np.array_equal(read_audio(path).waveform, waveform):
+                return path
+        except AudioError:
+            path.unlink()
+    write_flac(path, waveform, item.raw.sample_rate)
+    return path
+
+
+def _summarize(manifest: str, verified: list[_Verified]) -> ManifestSummary:
+    utterances = [entry.utterance for entry in verified]
+    durations = [utterance.duration for utterance in utterances]
+    rates = Counter(entry.sample_rate for entry in verified)
+    return ManifestSummary(
+        name=manifest,
+        utterances=len(utterances),
+        hours=round(sum(durations) / 3600, 4),
+        speakers=len({utterance.speaker for utterance in utterances} - {""}),
+        sample_rates={str(rate): rates[rate] for rate in sorted(rates)},
+        characters="".join(sorted({c for utterance in utterances for c in utterance.text})),
+        shortest_seconds=round(min(durations), 3),
+        longest_seconds=round(max(durations), 3),
+    )
+
+
+def _shared(speakers: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
+    everyone = sorted(set().union(*speakers.values()))
+    places = {
+        speaker: tuple(manifest for manifest, names in speakers.items() if speaker in names)
+        for speaker in everyone
+    }
+    return {speaker: where for speaker, where in places.items() if len(where) > 1}
+
+
+def _write_manifest(path: Path, utterances: list[Utterance]) -> None:
+    if not utterances:
+        # An older manifest would pass for the result of this run.
+        path.unlink(missing_ok=True)
+        return
+    try:
+        if read_manifest(path) == utterances:
+            return
+    except ManifestError:
+        pass
+    write_manifest(path, utterances)
+
+
+def _write_text(path: Path, text: str) -> None:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    with atomic_write(path) as stream:
+        stream.write(text)

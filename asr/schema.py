@@ -1,0 +1,64 @@
+"""Plain dictionaries become objects: a constructor's keyword arguments are the schema."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from asr.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def build(factory: Callable[..., T], options: Mapping[str, Any], where: str, **given: Any) -> T:
+    """Call a constructor with options from a config.
+
+    Args:
+        factory: a class or function whose keyword arguments are the allowed keys.
+        options: keys and values from YAML.
+        where: the options' place in the config, such as ``model.encoder``, for messages.
+        given: arguments that come from the program and not from the config.
+
+    Raises:
+        ConfigError: a key is unknown (names the nearest), missing, or has an impossible value.
+    """
+    parameters = inspect.signature(factory).parameters
+    check_keys(options, [name for name in parameters if name not in given], where)
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and name not in options and name not in given
+    ]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+    for name, value in options.items():
+        _check_type(value, parameters[name].annotation, f"{where}.{name}")
+    return factory(**options, **given)
+
+
+def check_keys(options: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+    """Refuse keys that nothing reads.
+
+    Raises:
+        ConfigError: an unknown key; names it, its place and the nearest allowed key.
+    """
+    allowed = list(allowed)
+    for key in options:
+        if key not in allowed:
+            near = get_close_matches(key, allowed, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(allowed)}"
+            raise ConfigError(f"unknown key '{where}.{key}'; {hint}")
+
+
+def _check_type(value: Any, annotation: Any, where: str) -> None:
+    expected: dict[Any, tuple[type, ...]] = {
+        int: (int,),
+        float: (int, float),
+        str: (str,),
+        bool: (bool,),
+    }
+    kinds = expected.get(annotation)
+    if kinds is None:
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and annotation is not bool):
+        raise ConfigError(f"{where} is {value!r}; expected {annotation.__name__}")

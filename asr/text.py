@@ -1,0 +1,82 @@
+"""Transcript normalisation: rules with a name and a version, since a score depends on them."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asr.errors import UsageError
+
+_APOSTROPHES = {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'"}
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """A named rule that turns a transcript into the words that are compared.
+
+    Attributes:
+        name: what users type.
+        version: raised whenever the rule's result changes for any text.
+        summary: what the rule does, in one line.
+        apply: the rule.
+    """
+
+    name: str
+    version: int
+    summary: str
+    apply: Callable[[str], str]
+
+    def __call__(self, text: str) -> str:
+        return self.apply(text)
+
+    def __str__(self) -> str:
+        return f"{self.name} (version {self.version})"
+
+
+def _fold_spaces(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _librispeech(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).upper()
+    kept = []
+    for position, character in enumerate(text):
+        character = _APOSTROPHES.get(character, character)
+        if character == "'":
+            # An apostrophe belongs to a word (JOHN'S, 'TIS, BOYS'); one that stands alone does not.
+            beside = text[max(0, position - 1) : position] + text[position + 1 : position + 2]
+            kept.append("'" if any(map(str.isalpha, beside)) else " ")
+        else:
+            kept.append(character if unicodedata.category(character)[0] in "LMN" else " ")
+    return _fold_spaces("".join(kept))
+
+
+NORMALIZERS = {
+    rule.name: rule
+    for rule in (
+        Normalizer("none", 1, "Unicode NFC and single spaces, nothing else", _fold_spaces),
+        Normalizer(
+            "librispeech",
+            1,
+            "upper case, apostrophes of words kept, other punctuation to spaces",
+            _librispeech,
+        ),
+    )
+}
+
+
+def normalize_text(text: str, normalizer: str) -> str:
+    """Apply the normalisation rule of a given name.
+
+    Args:
+        text: a transcript.
+        normalizer: a key of ``NORMALIZERS``.
+
+    Returns:
+        The normalised transcript, words separated by single spaces.
+
+    Raises:
+        UsageError: no rule has that name.
+    """
+    if normalizer not in NORMALIZERS:
+        raise UsageError(f"no normaliser '{normalizer}'; there are {', '.join(NORMALIZERS)}")
+    return NORMALIZERS[normalizer](text)

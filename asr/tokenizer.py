@@ -1,0 +1,249 @@
+"""Tokenizers turn transcripts into token ids and back; id 0 is always the CTC blank."""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from asr.errors import ConfigError, TokenizerError
+from asr.files import atomic_write
+
+BLANK = 0
+_SPACE_NAME = "<space>"
+_BLANK_NAME = "<blank>"
+
+
+class Tokenizer(ABC):
+    """Maps text to ids in ``1 … vocabulary_size - 1`` and back; 0 stays free for the blank."""
+
+    kind: str
+    file_name: str
+
+    @property
+    @abstractmethod
+    def tokens(self) -> tuple[str, ...]:
+        """What each id stands for, as readable text; the blank first."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number V of ids, the blank included."""
+        return len(self.tokens)
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Turn a transcript into token ids.
+
+        Args:
+            text: words separated by single spaces.
+
+        Returns:
+            L ids, none of them 0.
+
+        Raises:
+            TokenizerError: a character that the vocabulary lacks; names it.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn token ids back into text; the inverse of ``encode``."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary into a folder under ``file_name``."""
+
+
+class CharacterTokenizer(Tokenizer):
+    """One token for each character, the space among them.
+
+    Args:
+        characters: the vocabulary without the blank, each a single character.
+    """
+
+    kind = "characters"
+    file_name = "tokenizer.txt"
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        wrong = [character for character in characters if len(character) != 1]
+        if wrong or len(set(characters)) != len(characters) or not characters:
+            raise TokenizerError(
+                f"a character vocabulary needs single characters, each once; found {characters!r}"
+            )
+        self._characters = tuple(characters)
+        self._ids = {character: index for index, character in enumerate(characters, start=1)}
+
+    @classmethod
+    def train(cls, texts: Iterable[str]) -> "CharacterTokenizer":
+        """Take every character that occurs, in code point order."""
+        return cls(sorted(set().union(*texts)))
+
+    @classmethod
+    def load(cls, folder: Path) -> "CharacterTokenizer":
+        """Read what ``save`` wrote."""
+        path = folder / cls.file_name
+        try:
+            names = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"vocabulary {path} cannot be read: {error}") from error
+        if names[0] != _BLANK_NAME or names[-1] != "":
+            raise TokenizerError(
+                f"vocabulary {path} must start with the line {_BLANK_NAME} and end with a line break"
+            )
+        return cls([" " if name == _SPACE_NAME else name for name in names[1:-1]])
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return (_BLANK_NAME, *self._characters)
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as error:
+            raise TokenizerError(_unknown(error.args[0], text, self.tokens)) from error
+
+    def decode(self, ids: Sequence[int]) -> str:
+        # Spaces at the ends or in rows carry no word; CTC may still emit them.
+        return " ".join("".join(self._characters[index - 1] for index in ids).split())
+
+    def save(self, folder: Path) -> None:
+        names = [_SPACE_NAME if token == " " else token for token in self.tokens]
+        with atomic_write(folder / self.file_name) as stream:
+            stream.write("\n".join(names) + "\n")
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """Subwords of a sentencepiece unigram model (Kudo 2018).
+
+    Args:
+        model: the serialised sentencepiece model; its unknown piece has id 0, where CTC's blank is,
+            since text with an unknown character is refused anyway.
+    """
+
+    kind = "sentencepiece"
+    file_name = "tokenizer.model"
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise TokenizerError(f"the sentencepiece model is broken: {error}") from error
+        if self._processor.unk_id() != BLANK:
+            raise TokenizerError(
+                f"the sentencepiece model's unknown piece has id {self._processor.unk_id()}; "
+                "expected 0, as `asr train` makes it"
+            )
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocabulary_size: int) -> "SentencePieceTokenizer":
+        """Fit a unigram model to transcripts.
+
+        Args:
+            texts: the training transcripts.
+            vocabulary_size: the number V of ids wanted, the blank included.
+
+        Raises:
+            ConfigError: the text is too little for so large a vocabulary, or it has more characters.
+        """
+        buffer = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=buffer,
+                model_type="unigram",
+                vocab_size=vocabulary_size,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                unk_id=BLANK,
+                bos_id=-1,
+                eos_id=-1,
+                # One thread: the pieces must not depend on the machine.
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            reason = str(error).rpartition("] ")[2].strip() or str(error)
+            raise ConfigError(
+                f"no sentencepiece vocabulary of {vocabulary_size} pieces can be made from the "
+                f"training text: {reason}"
+            ) from error
+        return cls(buffer.getvalue())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SentencePieceTokenizer":
+        """Read what ``save`` wrote."""
+        try:
+            return cls((folder / cls.file_name).read_bytes())
+        except OSError as error:
+            raise TokenizerError(
+                f"vocabulary {folder / cls.file_name} cannot be read: {error}"
+            ) from error
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        pieces = (self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size()))
+        return (_BLANK_NAME, *pieces)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self._processor.get_piece_size())
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._processor.encode(text)
+        if BLANK in ids:
+            known = {character for piece in self.tokens[1:] for character in piece} | {" "}
+            raise TokenizerError(_unknown(next(c for c in text if c not in known), text, known))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(str(self._processor.decode(list(ids))).split())
+
+    def save(self, folder: Path) -> None:
+        with atomic_write(folder / self.file_name, "wb") as stream:
+            stream.write(self._model)
+
+
+def _unknown(character: str, text: str, known: Iterable[str]) -> str:
+    letters = "".join(sorted(token for token in known if len(token) == 1))
+    return (
+        f"character {character!r} (U+{ord(character):04X}) in '{text}' is not in the vocabulary "
+        f"[{letters}]; normalise the transcript or train a vocabulary that has it"
+    )
+
+
+TOKENIZERS: dict[str, type[CharacterTokenizer] | type[SentencePieceTokenizer]] = {
+    "characters": CharacterTokenizer,
+    "sentencepiece": SentencePieceTokenizer,
+}
+
+
+def train_tokenizer(kind: str, texts: Iterable[str], vocabulary_size: int | None) -> Tokenizer:
+    """Make a vocabulary from training transcripts.
+
+    Args:
+        kind: ``"characters"`` or ``"sentencepiece"``.
+        texts: the training transcripts.
+        vocabulary_size: the number of ids for sentencepiece; characters need none.
+
+    Raises:
+        ConfigError: an unknown kind, a size that is missing or not reachable.
+    """
+    if kind == CharacterTokenizer.kind:
+        return CharacterTokenizer.train(texts)
+    if kind != SentencePieceTokenizer.kind:
+        raise ConfigError(f"no tokenizer '{kind}'; there are {', '.join(TOKENIZERS)}")
+    if vocabulary_size is None:
+        raise ConfigError("tokenizer.vocabulary_size is needed for sentencepiece, such as 256")
+    return SentencePieceTokenizer.train(texts, vocabulary_size)
+
+
+def load_tokenizer(kind: str, folder: Path) -> Tokenizer:
+    """Read a vocabulary from a model folder.
+
+    Raises:
+        TokenizerError: an unknown kind, or a file that is missing or broken.
+    """
+    if kind not in TOKENIZERS:
+        raise TokenizerError(f"no tokenizer '{kind}'; there are {', '.join(TOKENIZERS)}")
+    return TOKENIZERS[kind].load(folder)

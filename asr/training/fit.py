@@ -1,0 +1,252 @@
+"""From a plain configuration to a trained model folder."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from asr.augment import SpecAugment, SpeedPerturbation
+from asr.ctc import required_frames
+from asr.errors import ConfigError, TrainingError
+from asr.manifest import Utterance, read_manifest
+from asr.model import CTCModel, build_model
+from asr.recognizer import save_model
+from asr.schema import build, check_keys
+from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from asr.training.callbacks import Checkpoints, Report
+from asr.training.data import SpeechData
+from asr.training.module import CTCTraining
+from asr.training.run import RunFolder
+
+SECTIONS = (
+    "name",
+    "seed",
+    "output_dir",
+    "data",
+    "tokenizer",
+    "model",
+    "augment",
+    "optimizer",
+    "trainer",
+    "checkpoint",
+)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training run ended.
+
+    Attributes:
+        model: the folder of the model with the lowest validation WER.
+        wer: that WER in percent.
+        epoch: the epoch it comes from, from 1.
+        resumed: whether the run had been begun before.
+    """
+
+    model: Path
+    wer: float
+    epoch: int
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class _Parts:
+    # Everything that training needs, built and checked before anything is written.
+    module: CTCTraining
+    data: SpeechData
+    tokenizer: Tokenizer
+    trainer_options: dict[str, Any]
+    every_steps: int
+
+
+def train(config: Mapping[str, Any]) -> TrainingResult:
+    """Train a model, or go on where an earlier call with the same configuration stopped.
+
+    Args:
+        config: plain values as in ``conf/train.yaml``.
+
+    Returns:
+        Where the best model lies and its error.
+
+    Raises:
+        ConfigError: an unknown key, a missing or impossible value.
+        ManifestError, TokenizerError: the data does not fit.
+        TrainingError: the output folder belongs to another run, or the loss became NaN.
+    """
+    check_keys(config, SECTIONS, "config")
+    _quiet()
+    run = RunFolder(Path(str(config["output_dir"])).absolute())
+    resumed = run.check(config)
+    parts = _build(config, run)
+    trainer, checkpoints = _trainer(parts, run, config)
+    if trainer.is_global_zero and not resumed:
+        run.begin(config)
+        parts.tokenizer.save(run.tokenizer)
+    start = str(run.last_checkpoint) if run.last_checkpoint.exists() else None
+    with run.locked() if rank_zero_only.rank == 0 else nullcontext():
+        _announce(parts, run, start)
+        # The checkpoint is this run's own, and older Lightning states hold more than tensors.
+        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return TrainingResult(run.model, checkpoints.best[0], checkpoints.best_epoch + 1, resumed)
+
+
+def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
+    seed = int(config["seed"])
+    data_options = dict(config["data"])
+    train_set = _manifests(data_options.pop("train", None), "data.train")
+    valid_set = _manifests(data_options.pop("valid", None), "data.valid")
+    _check_apart(train_set, valid_set)
+    tokenizer = _tokenizer(config["tokenizer"], train_set, run)
+    augment = dict(config["augment"])
+    check_keys(augment, ("speed", "specaugment"), "augment")
+    speed = SpeedPerturbation(tuple(augment["speed"])) if augment.get("speed") else None
+    masks = augment.get("specaugment")
+    spec_augment = None if masks is None else build(SpecAugment, masks, "augment.specaugment")
+    lightning.seed_everything(seed, verbose=False)
+    model = build_model(config["model"], tokenizer.vocabulary_size)
+    skip = bool(data_options.pop("skip_infeasible", False))
+    train_set = _feasible(train_set, tokenizer, model, skip)
+    data = build(
+        SpeechData,
+        data_options,
+        "data",
+        train=train_set,
+        valid=valid_set,
+        tokenizer=tokenizer,
+        sample_rate=model.sample_rate,
+        speed=speed,
+        seed=seed,
+    )
+    module = build(
+        CTCTraining,
+        config["optimizer"],
+        "optimizer",
+        model=model,
+        tokenizer=tokenizer,
+        spec_augment=spec_augment,
+        seed=seed,
+    )
+    check_keys(config["checkpoint"], ("every_steps",), "checkpoint")
+    every_steps = int(config["checkpoint"]["every_steps"])
+    return _Parts(module, data, tokenizer, dict(config["trainer"]), every_steps)
+
+
+def _manifests(paths: Any, where: str) -> list[Utterance]:
+    if not paths:
+        raise ConfigError(f"{where} names no manifest; `asr prepare` writes them")
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    utterances = [utterance for path in paths for utterance in read_manifest(path)]
+    if len({utterance.id for utterance in utterances}) < len(utterances):
+        raise ConfigError(f"{where}: an id stands in more than one of {', '.join(paths)}")
+    return utterances
+
+
+def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance]) -> None:
+    both = {u.id for u in train_set} & {u.id for u in valid_set}
+    if both:
+        raise TrainingError(
+            f"{len(both)} utterances stand in data.train and in data.valid, such as "
+            f"'{min(both)}'; an error measured on training data says nothing"
+        )
+    heard = {u.speaker for u in train_set} & {u.speaker for u in valid_set} - {""}
+    if heard and rank_zero_only.rank == 0:
+        print(
+            f"note: speakers {', '.join(sorted(heard)[:5])} are in data.train and in data.valid; "
+            "the dev WER will be lower than for new voices"
+        )
+
+
+def _tokenizer(
+    options: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder
+) -> Tokenizer:
+    check_keys(options, ("kind", "vocabulary_size"), "tokenizer")
+    if run.tokenizer.exists():
+        return load_tokenizer(options["kind"], run.tokenizer)
+    texts = (utterance.text for utterance in train_set)
+    return train_tokenizer(options["kind"], texts, options.get("vocabulary_size"))
+
+
+def _feasible(
+    utterances: Sequence[Utterance], tokenizer: Tokenizer, model: CTCModel, skip: bool
+) -> list[Utterance]:
+    # Fewer encoder frames than tokens and repeats: CTC has no alignment at all.
+    kept, short = [], []
+    for utterance in utterances:
+        try:
+            tokens = torch.tensor([tokenizer.encode(utterance.text)])
+        except Exception as error:
+            raise type(error)(f"utterance '{utterance.id}': {error}") from error
+        samples = torch.tensor([int(utterance.duration * model.sample_rate)])
+        have = int(model.frame_lengths(samples))
+        need = int(required_frames(tokens, torch.tensor([tokens.shape[1]])))
+        if have >= need:
+            kept.append(utterance)
+        else:
+            short.append(f"'{utterance.id}' ({have} frames, {need} needed)")
+    if short and not skip:
+        raise TrainingError(
+            f"{len(short)} utterances are too short for their transcripts: {', '.join(short[:5])}; "
+            "lower model.encoder.subsampling, or leave them out with data.skip_infeasible=true"
+        )
+    if short and rank_zero_only.rank == 0:
+        print(f"left out, too short for their transcripts: {len(short)}: {', '.join(short)}")
+    if not kept:
+        raise TrainingError("no utterance is left to train on")
+    return kept
+
+
+def _trainer(
+    parts: _Parts, run: RunFolder, config: Mapping[str, Any]
+) -> tuple[lightning.Trainer, Checkpoints]:
+    def export(folder: Path, facts: dict[str, Any]) -> None:
+        notes = {"name": config["name"], "seed": config["seed"], **facts}
+        save_model(folder, parts.module.model, parts.tokenizer, config["model"], notes)
+
+    checkpoints = Checkpoints(run, parts.every_steps, export)
+    trainer = build(
+        lightning.Trainer,
+        parts.trainer_options,
+        "trainer",
+        callbacks=[Report(run), checkpoints],
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        default_root_dir=run.path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        # The sampler deals batches out to ranks itself.
+        use_distributed_sampler=False,
+    )
+    return trainer, checkpoints
+
+
+@rank_zero_only
+def _announce(parts: _Parts, run: RunFolder, start: str | None) -> None:
+    data = parts.data
+    hours = sum(u.duration for u in data.train_set.utterances) / 3600
+    print(
+        f"{'going on' if start else 'training'} in {run.path}\n"
+        f"{parts.module.model.parameter_count() / 1e6:.2f} M parameters, "
+        f"{parts.tokenizer.vocabulary_size} tokens ({parts.tokenizer.kind}), "
+        f"{len(data.train_set)} utterances ({hours:.2f} h) to train on, "
+        f"{len(data.valid_set)} to validate on, {data.batch_count(0)} batches an epoch, "
+        f"{100 * data.sampler.padding_share(0):.1f} % padding",
+        flush=True,
+    )
+
+
+def _quiet() -> None:
+    # Lightning's advice on workers and logging intervals would drown the report.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*log.*interval.*", ".*not resumable.*"):
+        warnings.filterwarnings("ignore", message=message)

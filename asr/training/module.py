@@ -1,0 +1,213 @@
+"""The Lightning module: it receives a built model and only trains it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from asr.augment import SpecAugment
+from asr.ctc import CTCLoss, ctc_loss
+from asr.data import Batch
+from asr.decoding import greedy_decode
+from asr.errors import AsrError, ConfigError, TrainingError
+from asr.model import CTCModel
+from asr.scoring import ErrorCounts, count_errors
+from asr.tokenizer import Tokenizer
+from asr.training.data import SpeechData
+
+REDUCTIONS = ("utterance", "token")
+# Reference and hypothesis pairs kept for the report of each epoch.
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over training: linear warm-up, then half a cosine (Loshchilov 2017).
+
+    Attributes:
+        lr: the highest learning rate.
+        warmup_steps: optimizer steps to reach it.
+        final_ratio: share of it that is left at the end.
+    """
+
+    lr: float
+    warmup_steps: int
+    final_ratio: float
+
+    def at(self, step: int, progress: float) -> float:
+        """Give the learning rate.
+
+        Args:
+            step: optimizer steps taken so far.
+            progress: share of the whole training that is done, in [0, 1].
+        """
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        return self.lr * warmup * (self.final_ratio + (1 - self.final_ratio) * cosine)
+
+
+class CTCTraining(lightning.LightningModule):
+    """Trains a CTC model and scores it on the validation set after every epoch.
+
+    Args:
+        model: what is trained.
+        tokenizer: decodes hypotheses for scoring.
+        spec_augment: masks training features, if given.
+        seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
+        lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
+        weight_decay: of matrices; biases and norms are not decayed.
+        betas: AdamW's two decay rates.
+        warmup_steps: optimizer steps to reach ``lr``.
+        final_ratio: share of ``lr`` left at the end of the cosine.
+        reduction: ``"utterance"`` averages losses over utterances, ``"token"`` first divides each
+            by its number of tokens.
+    """
+
+    def __init__(
+        self,
+        model: CTCModel,
+        tokenizer: Tokenizer,
+        spec_augment: SpecAugment | None = None,
+        seed: int = 0,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.98),
+        warmup_steps: int = 200,
+        final_ratio: float = 0.01,
+        reduction: str = "utterance",
+    ) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ConfigError(f"optimizer.reduction is '{reduction}'; expected utterance or token")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.spec_augment = spec_augment
+        self.seed = seed
+        self.schedule = Schedule(lr, warmup_steps, final_ratio)
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.reduction = reduction
+        self.infeasible: set[str] = set()
+        self.samples: list[tuple[str, str, str]] = []
+        self._words = self._characters = ErrorCounts()
+        self._loss = (0.0, 0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make AdamW with weight decay on matrices only."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.schedule.lr, betas=self.betas)
+
+    def on_before_batch_transfer(self, batch: Batch | AsrError, dataloader_idx: int) -> Batch:
+        """Raise what went wrong while the batch was read."""
+        if isinstance(batch, AsrError):
+            raise batch
+        return batch
+
+    def on_train_epoch_start(self) -> None:
+        self.infeasible.clear()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
+        assert isinstance(data, SpeechData) and self.trainer.max_epochs
+        share = batch_idx / data.batch_count(self.current_epoch)
+        progress = (self.current_epoch + share) / self.trainer.max_epochs
+        lr = self.schedule.at(self.global_step, progress)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        self.log("lr", lr)
+        place = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(hash(place) & 0x7FFFFFFF)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss of one batch, averaged over the utterances of all ranks.
+
+        Raises:
+            TrainingError: the loss is not finite; names the utterances.
+        """
+        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
+        if self.spec_augment:
+            features = self.spec_augment(features, lengths, batch.seeds)
+        log_probs, frame_lengths = self.model.classify(features, lengths)
+        result = ctc_loss(log_probs, frame_lengths, batch.tokens, batch.token_lengths)
+        self._note_infeasible(batch, result)
+        losses = result.losses
+        if self.reduction == "token":
+            losses = losses / batch.token_lengths.clamp_min(1)
+        # Distributed training averages gradients over ranks, each of which has its own share of
+        # the utterances; this factor makes the average that of the whole batch.
+        loss: Tensor = (losses * batch.weights).sum() * (self.trainer.world_size / batch.total)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}, on "
+                f"utterances {', '.join(batch.ids)}; lower optimizer.lr or look at their audio"
+            )
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=batch.total)
+        return loss
+
+    def _note_infeasible(self, batch: Batch, result: CTCLoss) -> None:
+        if not bool(result.feasible.all()):
+            for identity, feasible in zip(batch.ids, result.feasible.tolist(), strict=True):
+                if not feasible:
+                    self.infeasible.add(identity)
+
+    def on_validation_epoch_start(self) -> None:
+        self._words = self._characters = ErrorCounts()
+        self._loss = (0.0, 0)
+        self.samples = []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Decode a batch greedily and count its errors."""
+        log_probs, lengths = self.model(batch.waveforms, batch.sample_lengths)
+        result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
+        total, count = self._loss
+        self._loss = (total + float(result.losses.sum()), count + len(batch.ids))
+        hypotheses = greedy_decode(log_probs.cpu(), lengths.cpu())
+        for identity, reference, hypothesis in zip(batch.ids, batch.texts, hypotheses, strict=True):
+            text = self.tokenizer.decode(hypothesis.tokens)
+            self._words += count_errors(reference.split(), text.split())
+            self._characters += count_errors(list(reference), list(text))
+            # The ids that sort first, so the same utterances are shown after every epoch.
+            self.samples = sorted([*self.samples, (identity, reference, text)])[:SAMPLES]
+
+    def on_validation_epoch_end(self) -> None:
+        """Sum counts over ranks: the error rate is that of one process over the whole set."""
+        loss, count = self._loss
+        local = [loss, count, *_counts(self._words), *_counts(self._characters)]
+        totals = torch.tensor(local, dtype=torch.float64)
+        if self.trainer.world_size > 1:
+            totals = totals.to(self.device, torch.float32 if self.device.type == "mps" else None)
+            totals = self.trainer.strategy.reduce(totals, reduce_op="sum").cpu()
+        values = totals.tolist()
+        words = ErrorCounts(*(round(value) for value in values[2:6]))
+        characters = ErrorCounts(*(round(value) for value in values[6:10]))
+        metrics = {
+            "val/loss": values[0] / max(1.0, values[1]),
+            "val/wer": 100 * words.rate,
+            "val/cer": 100 * characters.rate,
+        }
+        self.log_dict(metrics, rank_zero_only=False)
+
+    def state_summary(self) -> Mapping[str, Any]:
+        """Give the figures of the last epoch as plain numbers."""
+        metrics = self.trainer.callback_metrics
+        names = {
+            "loss": "train/loss_epoch",
+            "valid_loss": "val/loss",
+            "valid_wer": "val/wer",
+            "valid_cer": "val/cer",
+            "lr": "lr",
+        }
+        return {name: float(metrics[key]) for name, key in names.items() if key in metrics}
+
+
+def _counts(counts: ErrorCounts) -> list[int]:
+    return [counts.substitutions, counts.deletions, counts.insertions, counts.correct]

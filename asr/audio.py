@@ -18,7 +18,7 @@ from asr.media import (
     media_installed,
     open_source,
 )
-from asr.resampling import Samples, resample_blocks
+from asr.resampling import Samples, resample_blocks, resampled_length
 from asr.resampling import resample as resample
 
 # Lossy codecs pad: an mp3 without gapless tags differs from its source by the encoder's delay (up
@@ -238,8 +238,11 @@ class AudioStream(Iterator[Samples]):
                 rescued = None
         if rescued:
             yield from self._rescue(rescued)
-        if not self._frames:
-            raise AudioError(f"{self._path} holds no audio samples ({source.format} header only)")
+        if not resampled_length(self._frames, source.sample_rate, self.sample_rate):
+            raise AudioError(
+                f"{self._path} holds {self._frames} audio samples behind its {source.format} header; "
+                f"expected enough for one at {self.sample_rate} Hz"
+            )
         self._conclude(source, rescued)
 
     def _checked(self, blocks: Iterable[Samples]) -> Iterator[Samples]:

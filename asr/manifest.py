@@ -71,8 +71,8 @@ def _parse_line(line: str, where: str, folder: str) -> Utterance:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise ManifestError(
-            f"{where} is not JSON ({error.msg} at column {error.colno}); expected an object such as "
-            '{"id": "a", "audio_filepath": "a.flac", "duration": 1.5, "text": "HELLO"}'
+            f"{where} is not JSON ({error.msg} at column {error.colno}); expected an object "
+            'such as {"id": "a", "audio_filepath": "a.flac", "duration": 1.5, "text": "HELLO"}'
         ) from error
     if not isinstance(entry, dict):
         raise ManifestError(f"{where} is JSON but not an object; expected {{...}}")

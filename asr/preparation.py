@@ -1,43 +1,20 @@
 """Preparation turns a corpus into manifests of which every file is known to be whole."""
 
 import json
-import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from asr.audio import AudioStream, read_audio, read_raw_pcm, write_flac
 from asr.corpora import Corpus, CorpusItem, ReadOptions, Refusal
-from asr.errors import AudioError, CorpusError, ManifestError, UsageError
+from asr.errors import CorpusError, ManifestError, UsageError
 from asr.files import atomic_write
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.text import NORMALIZERS, normalize_text
+from asr.verification import Rules, Verified, verify_items
 
 TRAIN, VALID = "train", "valid"
 REPORT_NAME = "prepare-report.json"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What an utterance must satisfy.
-
-    Attributes:
-        normalizer: a key of ``asr.text.NORMALIZERS``.
-        characters: all that normalised transcripts may hold; empty for anything printable.
-        min_seconds: shorter utterances are left out.
-        max_seconds: longer utterances are left out.
-    """
-
-    normalizer: str = "none"
-    characters: str = ""
-    min_seconds: float = 0.0
-    max_seconds: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -92,20 +69,6 @@ class PreparationReport:
     left_out: tuple[Refusal, ...]
 
 
-@dataclass(frozen=True)
-class _Verified:
-    utterance: Utterance
-    sample_rate: int
-
-
-@dataclass(frozen=True)
-class _LeftOut:
-    refusal: Refusal
-
-
-_Verdict = _Verified | _LeftOut | Refusal
-
-
 def prepare_corpus(
     name: str,
     corpus: Corpus,
@@ -155,9 +118,13 @@ def prepare_corpus(
     summaries = []
     speakers: dict[str, set[str]] = {}
     for manifest, members in items.items():
-        verified = _verify_all(
-            manifest, _without_doubles(members, refused), rules, out, jobs, refused, left_out
-        )
+        verified = []
+        verdicts = verify_items(manifest, _without_doubles(members, refused), rules, out, jobs)
+        for verdict in verdicts:
+            if isinstance(verdict, Verified):
+                verified.append(verdict)
+            else:
+                (left_out if verdict.sound else refused).append(verdict)
         _write_manifest(out / f"{manifest}.jsonl", [entry.utterance for entry in verified])
         if verified:
             summaries.append(_summarize(manifest, verified))
@@ -263,85 +230,7 @@ def _without_doubles(items: list[CorpusItem], refused: list[Refusal]) -> list[Co
     return list(first.values())
 
 
-def _verify_all(
-    manifest: str,
-    items: list[CorpusItem],
-    rules: Rules,
-    out: Path,
-    jobs: int | None,
-    refused: list[Refusal],
-    left_out: list[Refusal],
-) -> list[_Verified]:
-    """Verify in threads, which decoders let run side by side, and sort out the verdicts."""
-    pool = ThreadPoolExecutor(jobs or os.cpu_count())
-    verified = []
-    try:
-        verdicts: Iterable[_Verdict] = pool.map(lambda item: _verify(item, rules, out), items)
-        for verdict in tqdm(verdicts, manifest, total=len(items), unit="file", disable=None):
-            if isinstance(verdict, Refusal):
-                refused.append(verdict)
-            elif isinstance(verdict, _LeftOut):
-                left_out.append(verdict.refusal)
-            else:
-                verified.append(verdict)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return verified
-
-
-def _verify(item: CorpusItem, rules: Rules, out: Path) -> _Verdict:
-    text = normalize_text(item.text, rules.normalizer)
-    if fault := _text_fault(text, rules.characters):
-        return Refusal(item.id, str(item.audio), fault)
-    try:
-        path = _convert(item, out) if item.raw else item.audio.absolute()
-        stream = AudioStream(path, None, None)
-        loudest = max(float(np.abs(block).max(initial=0)) for block in stream)
-    except AudioError as error:
-        return Refusal(item.id, str(item.audio), str(error))
-    if stream.damaged:
-        return Refusal(item.id, str(item.audio), "; ".join(stream.warnings))
-    if loudest == 0:
-        return Refusal(item.id, str(item.audio), "the audio is digital silence from end to end")
-    seconds = stream.decoded_seconds
-    if not rules.min_seconds <= seconds <= rules.max_seconds:
-        bounds = f"{rules.min_seconds:g} to {rules.max_seconds:g} s were asked for"
-        return _LeftOut(Refusal(item.id, str(item.audio), f"lasts {seconds:.2f} s; {bounds}"))
-    utterance = Utterance(item.id, str(path), round(seconds, 6), text, item.speaker)
-    return _Verified(utterance, stream.sample_rate)
-
-
-def _text_fault(text: str, characters: str) -> str:
-    if not text:
-        return "the transcript is empty"
-    if characters:
-        wrong = {character for character in text if character not in characters}
-    else:
-        wrong = {
-            character
-            for character in text
-            if unicodedata.category(character).startswith("C") or character == "\ufffd"
-        }
-    named = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in sorted(wrong))
-    return f"the transcript holds {named}: {text!r}" if wrong else ""
-
-
-def _convert(item: CorpusItem, out: Path) -> Path:
-    """Write headerless samples as FLAC, which loses nothing, unless that was done before."""
-    assert item.raw
-    path = (out / "audio" / f"{item.id}.flac").absolute()
-    waveform = read_raw_pcm(item.audio, item.raw.sample_rate, item.raw.byte_order)
-    if path.is_file():
-        try:
-            if np.array_equal(read_audio(path).waveform, waveform):
-                return path
-        except AudioError:
-            path.unlink()
-    write_flac(path, waveform, item.raw.sample_rate)
-    return path
-
-
-def _summarize(manifest: str, verified: list[_Verified]) -> ManifestSummary:
+def _summarize(manifest: str, verified: list[Verified]) -> ManifestSummary:
     utterances = [entry.utterance for entry in verified]
     durations = [utterance.duration for utterance in utterances]
     rates = Counter(entry.sample_rate for entry in verified)

@@ -1,6 +1,5 @@
 """The recognizer: a trained model with its tokenizer, loaded from a folder, that transcribes."""
 
-import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,26 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-import yaml
 from torch import Tensor
 
-from asr import __version__
-from asr.audio import resample, stream_audio
+from asr.audio import stream_audio
 from asr.decoding import Hypothesis, greedy_decode
-from asr.errors import AsrError, AudioError, ModelFolderError, UsageError
-from asr.files import atomic_folder, atomic_write
-from asr.model import CTCModel, build_model
-from asr.tokenizer import Tokenizer, load_tokenizer
-
-FORMAT = 1
-CONFIG_NAME = "config.yaml"
-WEIGHTS_NAME = "model.safetensors"
-# Recordings up to this length are encoded whole; longer ones in windows of this length, of which
-# the context at either end only informs the frames between.
-WINDOW_SECONDS = 40.0
-CONTEXT_SECONDS = 5.0
+from asr.errors import AudioError, UsageError
+from asr.model import CTCModel
+from asr.model_folder import load_model, save_model
+from asr.resampling import resample
+from asr.tokenizer import Tokenizer
+from asr.windows import WINDOW_SECONDS, encode
 
 
 @dataclass(frozen=True)
@@ -62,16 +52,6 @@ class _Recording:
     decoded_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class _Window:
-    # Features start:stop of a recording; of the encoder's frames first:last are kept.
-    recording: int
-    start: int
-    stop: int
-    first: int
-    last: int
 
 
 class Recognizer:
@@ -111,24 +91,8 @@ class Recognizer:
         Raises:
             ModelFolderError: a file is missing, broken, or of a format number not known here.
         """
-        folder = Path(folder)
-        config = _read_config(folder)
-        try:
-            tokenizer = load_tokenizer(config["tokenizer"]["kind"], folder)
-            model = build_model(config["model"], tokenizer.vocabulary_size)
-        except (KeyError, TypeError) as error:
-            raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error
-        except AsrError as error:
-            raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
-        try:
-            model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_NAME))
-        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelFolderError(
-                f"the weights {folder / WEIGHTS_NAME} do not fit {CONFIG_NAME} beside them: {reason}"
-            ) from error
-        notes = config.get("training", {})
-        return cls(model, tokenizer, config["model"], device=device, notes=notes)
+        saved = load_model(folder)
+        return cls(saved.model, saved.tokenizer, saved.config, device=device, notes=saved.notes)
 
     def save(self, folder: Path | str) -> None:
         """Write the model folder; see ``save_model``."""
@@ -193,7 +157,7 @@ class Recognizer:
         recording = self._read(audio)
         if recording.error:
             raise AudioError(recording.error)
-        return self._encode([recording], WINDOW_SECONDS)[0]
+        return encode(self.model, [recording.features])[0]
 
     def _read(self, path: Path | str) -> _Recording:
         try:
@@ -232,10 +196,11 @@ class Recognizer:
     def _transcripts(
         self, recordings: Sequence[_Recording], batch_seconds: float
     ) -> list[Transcript]:
+        encoded = encode(
+            self.model, [recording.features for recording in recordings], batch_seconds
+        )
         transcripts = []
-        for recording, log_probs in zip(
-            recordings, self._encode(recordings, batch_seconds), strict=True
-        ):
+        for recording, log_probs in zip(recordings, encoded, strict=True):
             text, log_prob = "", 0.0
             if recording.error is None:
                 hypothesis = self._decode(log_probs)
@@ -255,97 +220,6 @@ class Recognizer:
 
     def _decode(self, log_probs: Tensor) -> Hypothesis:
         return greedy_decode(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))[0]
-
-    @torch.inference_mode()
-    def _encode(self, recordings: Sequence[_Recording], batch_seconds: float) -> list[Tensor]:
-        # One (U, V) on the CPU for each recording, windows encoded in batches of similar length.
-        windows = [
-            window
-            for index, recording in enumerate(recordings)
-            for window in self._windows(index, len(recording.features))
-        ]
-        windows.sort(key=lambda window: window.stop - window.start, reverse=True)
-        pieces: dict[_Window, Tensor] = {}
-        for batch in self._batches(windows, batch_seconds):
-            features = torch.nn.utils.rnn.pad_sequence(
-                [recordings[w.recording].features[w.start : w.stop] for w in batch],
-                batch_first=True,
-            )
-            lengths = torch.tensor([w.stop - w.start for w in batch], device=self.device)
-            log_probs, _ = self.model.classify(features, lengths)
-            for window, row in zip(batch, log_probs.cpu(), strict=True):
-                pieces[window] = row[window.first : window.last].clone()
-        vocabulary = self.tokenizer.vocabulary_size
-        joined: list[list[Tensor]] = [[torch.empty(0, vocabulary)] for _ in recordings]
-        for window in sorted(pieces, key=lambda window: (window.recording, window.start)):
-            joined[window.recording].append(pieces[window])
-        return [torch.cat(parts) for parts in joined]
-
-    def _windows(self, recording: int, frames: int) -> Iterator[_Window]:
-        # Windows start at whole encoder frames, so their frames fall where the whole's would.
-        factor = self.model.encoder.subsampling_factor
-        frame_seconds = self.model.samples_per_frame / self.model.sample_rate
-        size = int(WINDOW_SECONDS / frame_seconds)
-        context = int(CONTEXT_SECONDS / frame_seconds)
-        total = -(-frames // factor)
-        start = kept = 0
-        while kept < total:
-            stop = min(start + size, total)
-            last = total if stop == total else stop - context
-            yield _Window(
-                recording, start * factor, min(stop * factor, frames), kept - start, last - start
-            )
-            kept = last
-            start = kept - context
-
-    def _batches(self, windows: Sequence[_Window], batch_seconds: float) -> Iterator[list[_Window]]:
-        per_second = self.model.sample_rate / self.model.features.hop
-        batch: list[_Window] = []
-        for window in windows:
-            longest = batch[0] if batch else window
-            padded = (longest.stop - longest.start) * (len(batch) + 1)
-            if batch and padded > batch_seconds * per_second:
-                yield batch
-                batch = []
-            batch.append(window)
-        if batch:
-            yield batch
-
-
-def save_model(
-    folder: Path | str,
-    model: CTCModel,
-    tokenizer: Tokenizer,
-    config: Mapping[str, Any],
-    notes: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model folder: config, vocabulary and weights, whole or not at all.
-
-    Args:
-        folder: an existing one is replaced.
-        model: its weights are saved from whatever device they are on.
-        tokenizer: saved beside them.
-        config: what ``build_model`` made the model from.
-        notes: facts about the training, plain values.
-    """
-    with atomic_folder(folder) as place:
-        tokenizer.save(place)
-        weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-        safetensors.torch.save_file(weights, place / WEIGHTS_NAME)
-        content = {
-            "format": FORMAT,
-            "versions": {
-                "asr": __version__,
-                "torch": torch.__version__.split("+")[0],
-                "python": platform.python_version(),
-            },
-            "model": dict(config),
-            "tokenizer": {"kind": tokenizer.kind},
-            "decoder": {"kind": "greedy"},
-            "training": dict(notes or {}),
-        }
-        with atomic_write(place / CONFIG_NAME) as stream:
-            yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
 
 
 def choose_device(name: str) -> torch.device:
@@ -369,26 +243,6 @@ def choose_device(name: str) -> torch.device:
             f"no device '{name}' on this machine; expected auto, cpu, cuda, cuda:N or mps"
         ) from error
     return device
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise ModelFolderError(
-            f"{folder} is no model folder: it lacks {CONFIG_NAME}; `asr train` writes one as "
-            "RUN/model"
-        )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelFolderError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
-        raise ModelFolderError(
-            f"{path} says format {found!r}, this version of asr ({__version__}) reads format "
-            f"{FORMAT}; use the version that wrote the model"
-        )
-    return dict(config)
 
 
 def _read_ahead(

@@ -50,6 +50,17 @@ def check_keys(options: Mapping[str, Any], allowed: Iterable[str], where: str) -
             raise ConfigError(f"unknown key '{where}.{key}'; {hint}")
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested keys as dotted ones: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def _check_type(value: Any, annotation: Any, where: str) -> None:
     expected: dict[Any, tuple[type, ...]] = {
         int: (int,),

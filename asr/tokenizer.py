@@ -88,7 +88,8 @@ class CharacterTokenizer(Tokenizer):
             raise TokenizerError(f"vocabulary {path} cannot be read: {error}") from error
         if names[0] != _BLANK_NAME or names[-1] != "":
             raise TokenizerError(
-                f"vocabulary {path} must start with the line {_BLANK_NAME} and end with a line break"
+                f"vocabulary {path} must start with the line {_BLANK_NAME} and end "
+                "with a line break"
             )
         return cls([" " if name == _SPACE_NAME else name for name in names[1:-1]])
 
@@ -144,7 +145,7 @@ class SentencePieceTokenizer(Tokenizer):
             vocabulary_size: the number V of ids wanted, the blank included.
 
         Raises:
-            ConfigError: the text is too little for so large a vocabulary, or it has more characters.
+            ConfigError: the text is too little for so large a vocabulary, or has more characters.
         """
         buffer = io.BytesIO()
         try:
@@ -182,7 +183,9 @@ class SentencePieceTokenizer(Tokenizer):
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        pieces = (self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size()))
+        pieces = (
+            self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size())
+        )
         return (_BLANK_NAME, *pieces)
 
     @property

@@ -12,14 +12,7 @@ import pytest
 import soundfile
 
 from asr import audio, media
-from asr.audio import (
-    load_waveform,
-    probe_audio,
-    read_audio,
-    read_raw_pcm,
-    stream_audio,
-    write_flac,
-)
+from asr.audio import load_waveform, probe_audio, read_audio, read_raw_pcm, stream_audio, write_flac
 from asr.errors import AudioError
 
 av = pytest.importorskip("av")
@@ -35,7 +28,6 @@ SOUNDFILE_FORMATS = {
     "opus": ("OGG", "OPUS"),
 }
 MEDIA_CODECS = {"m4a": "aac", "webm": "libopus", "mp4": "aac", "wma": "wmav2", "mkv": "pcm_s16le"}
-LOSSY_TOLERANCE = 0.05
 
 
 def sine(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
@@ -45,6 +37,11 @@ def sine(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
 def noise(seconds: float, rate: int) -> np.ndarray:
     samples = np.random.default_rng(0).standard_normal(round(seconds * rate))
     return (0.1 * samples).astype(np.float32)
+
+
+def write_sound(path: Path, samples: np.ndarray) -> None:
+    container, subtype = SOUNDFILE_FORMATS[path.name.split(".", 1)[1]]
+    soundfile.write(path, samples, 16000, subtype, format=container)
 
 
 def write_media(path: Path, samples: np.ndarray, rate: int, channels: int) -> None:
@@ -86,12 +83,11 @@ def without_av(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_soundfile_format_gives_the_sine_that_was_written(tmp_path, name, channels):
     path = tmp_path / f"a.{name}"
     written = sine(1.5, 16000)
-    container, subtype = SOUNDFILE_FORMATS[name]
-    soundfile.write(path, np.stack([written] * channels, 1), 16000, subtype, format=container)
+    write_sound(path, np.stack([written] * channels, 1))
     result = read_audio(path, 16000)
     assert result.waveform.dtype == np.float32
     assert result.waveform.shape == written.shape
-    tolerance = LOSSY_TOLERANCE if name in ("mp3", "ogg", "opus") else 1e-4
+    tolerance = 0.05 if name in ("mp3", "ogg", "opus") else 1e-4
     assert np.abs(result.waveform - written)[1000:-1000].max() < tolerance
     assert result.declared_seconds == result.decoded_seconds == 1.5
     assert not result.warnings
@@ -118,26 +114,21 @@ def test_channels_are_averaged(tmp_path):
     assert np.abs(read_audio(path).waveform - (left + right + centre) / 3).max() < 1e-6
 
 
-def test_without_a_rate_the_files_own_is_kept(tmp_path):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, sine(0.5, 22050), 22050)
-    result = read_audio(path, None)
-    assert (result.sample_rate, len(result.waveform)) == (22050, 11025)
-
-
 def test_an_mp3_named_wav_is_read_by_its_content(speech):
-    result = read_audio(speech / "formats" / "mp3_named_wav.wav", 16000)
-    assert probe_audio(speech / "formats" / "mp3_named_wav.wav").format == "MP3"
+    path = speech / "formats" / "mp3_named_wav.wav"
+    result = read_audio(path, 16000)
+    assert probe_audio(path).format == "MP3"
     assert len(result.waveform) > 16000
     assert not result.warnings
 
 
-def test_the_header_tells_rate_channels_and_length_without_decoding(tmp_path):
+def test_the_header_tells_rate_channels_and_length(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros((44100, 2)), 44100)
     info = probe_audio(path)
     assert (info.sample_rate, info.channels, info.frames) == (44100, 2, 44100)
     assert (info.duration_seconds, info.format) == (1.0, "FLAC")
+    assert read_audio(path, None).sample_rate == 44100
 
 
 @pytest.mark.parametrize("block_seconds", [0.0137, 0.5, 1.0, 60.0])
@@ -189,7 +180,7 @@ def test_four_damaged_kilobytes_cost_little_and_are_told(tmp_path, name):
     assert f"lacks {missing:.2f} of its 30.00 s" in result.warnings[0]
     assert np.abs(result.waveform[:160000] - sound[:160000]).max() < 1e-3
     # What follows the damage is there too; an MP3's padding may stand behind it.
-    likeness = np.correlate(result.waveform[-12000:], sound[-12000:-4000], "valid")
+    likeness = np.correlate(result.waveform[-16000:], sound[-12000:-4000], "valid")
     assert likeness.max() > 0.95 * np.sum(sound[-12000:-4000] ** 2)
     with pytest.raises(AudioError, match="lacks"):
         load_waveform(path, 16000)
@@ -211,8 +202,7 @@ def test_without_pyav_damage_ends_the_sound_and_names_the_extra(tmp_path, withou
 @pytest.mark.parametrize("name", ["wav", "flac", "aiff", "sph", "mp3"])
 def test_a_cut_file_gives_what_is_left_and_tells_what_is_missing(tmp_path, name):
     path = tmp_path / f"a.{name}"
-    container, subtype = SOUNDFILE_FORMATS[name]
-    soundfile.write(path, noise(10, 16000), 16000, subtype, format=container)
+    write_sound(path, noise(10, 16000))
     result = read_audio(cut(path, 0.6), 16000)
     assert result.declared_seconds == pytest.approx(10, abs=1e-3)
     assert result.decoded_seconds == pytest.approx(6, abs=0.3)
@@ -224,8 +214,7 @@ def test_a_cut_file_gives_what_is_left_and_tells_what_is_missing(tmp_path, name)
 @pytest.mark.parametrize("name", ["ogg", "opus"])
 def test_a_cut_ogg_is_known_by_its_missing_last_page(tmp_path, name):
     path = tmp_path / f"a.{name}"
-    container, subtype = SOUNDFILE_FORMATS[name]
-    soundfile.write(path, noise(10, 16000), 16000, subtype, format=container)
+    write_sound(path, noise(10, 16000))
     assert "last page" in read_audio(cut(path, 0.6), 16000).warnings[0]
 
 
@@ -280,10 +269,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder.wav": (lambda path: path.mkdir(), "is a directory"),
     "empty.wav": (lambda path: path.write_bytes(b""), r"is empty \(0 bytes\)"),
     "text.wav": (lambda path: path.write_text("Dear Sir, " * 99), "begins with b'Dear Sir'"),
-    "text.mp3": (lambda path: path.write_text("Dear Sir, " * 99), "is no audio"),
     "text.txt": (lambda path: path.write_text("Dear Sir, " * 99), "is no audio|holds no audio"),
-    "zero.wav": (lambda path: soundfile.write(path, np.zeros(0), 16000), "no audio samples"),
-    "zero.flac": (header_only_flac, "holds no audio samples"),
+    "zero.wav": (lambda path: soundfile.write(path, np.zeros(0), 16000), "holds 0 audio samples"),
+    "zero.flac": (header_only_flac, "holds 0 audio samples"),
     "an4.raw": (lambda path: path.write_bytes(b"\0\1" * 99), "headerless.*read_raw_pcm"),
     "nan.wav": (
         lambda path: soundfile.write(path, np.array([0, 0, 0, 0, np.nan]), 4, "FLOAT"),

@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from asr.corpora import CORPORA, ReadOptions
     from asr.errors import UsageError
-    from asr.preparation import Rules, prepare_corpus
+    from asr.preparation import prepare_corpus
+    from asr.verification import Rules
 
     corpus = CORPORA[args.corpus]
     if args.corpus != "folder" and (args.transcripts or args.speaker_from):
@@ -133,8 +134,8 @@ def _print_report(report: "PreparationReport", out: Path) -> None:
     _print_refusals("left out", report.left_out, out / REPORT_NAME)
     for speaker, places in list(report.shared_speakers.items())[:SHOWN_REFUSALS]:
         print(f"note: speaker {speaker} is heard in {' and '.join(places)}", file=sys.stderr)
-    rows = [("manifest", "utterances", "hours", "speakers", "seconds", "sample rates", "chars")]
-    rows += map(_row, report.manifests)
+    heads = ("manifest", "utterances", "hours", "speakers", "seconds", "sample rates", "chars")
+    rows: list[tuple[str, ...]] = [heads, *map(_row, report.manifests)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print(

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import AsrError, ConfigError
-from asr.training.run import flatten
+from asr.schema import flatten
 
 
 def share_folder() -> Path:

@@ -52,11 +52,13 @@ class Refusal:
         id: as the corpus names it.
         place: the file, or file and line, that is wrong.
         reason: one clause that says what is wrong.
+        sound: whether nothing is broken and only a wish of the user rules it out.
     """
 
     id: str
     place: str
     reason: str
+    sound: bool = False
 
 
 @dataclass(frozen=True)

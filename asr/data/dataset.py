@@ -14,7 +14,7 @@ from asr.manifest import Utterance
 from asr.tokenizer import Tokenizer
 
 
-class SpeechDataset(Dataset["Batch | AsrError"]):
+class SpeechDataset(Dataset["Example"]):
     """Utterances as batches of waveforms and tokens.
 
     Args:
@@ -49,7 +49,7 @@ class SpeechDataset(Dataset["Batch | AsrError"]):
         Raises:
             AudioError: the file is missing, damaged or shorter than it declares.
         """
-        utterance = self.utterances[draw.index]
+        utterance = self.utterances[draw.utterance]
         waveform = load_waveform(utterance.audio_filepath, self.sample_rate)
         if self.speed:
             waveform = self.speed(waveform, draw.seed)
@@ -57,7 +57,7 @@ class SpeechDataset(Dataset["Batch | AsrError"]):
             utterance.id,
             utterance.text,
             torch.from_numpy(waveform),
-            self.tokens[draw.index].long(),
+            self.tokens[draw.utterance].long(),
             draw.seed,
             draw.weight,
             draw.total,

@@ -21,13 +21,13 @@ class Draw(NamedTuple):
     """An utterance's place in a batch.
 
     Attributes:
-        index: position in the manifest.
+        utterance: position in the manifest.
         seed: decides every random draw for this utterance in this epoch.
         weight: 1, or 0 for one that only keeps an otherwise idle rank in step.
         total: utterances in the batch over all ranks.
     """
 
-    index: int
+    utterance: int
     seed: int
     weight: float
     total: int
@@ -144,7 +144,8 @@ class BatchSampler:
         real = padded = 0.0
         for batch in self.batches(epoch):
             seconds = [
-                self.durations[draw.index] / (self.speed.factor(draw.seed) if self.speed else 1.0)
+                self.durations[draw.utterance]
+                / (self.speed.factor(draw.seed) if self.speed else 1.0)
                 for draw in batch
             ]
             real += sum(seconds)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from asr.augment import SpeedPerturbation
 from asr.data import Batch, BatchSampler, SpeechDataset
 from asr.data.sampler import ValidationSampler
+from asr.errors import AsrError
 from asr.manifest import Utterance
 from asr.tokenizer import Tokenizer
 
@@ -78,6 +79,12 @@ class SpeechData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def on_before_batch_transfer(self, batch: Batch | AsrError, dataloader_idx: int) -> Batch:
+        """Raise what went wrong while the batch was read."""
+        if isinstance(batch, AsrError):
+            raise batch
+        return batch
+
     def note_position(self, epoch: int, batches: int) -> None:
         """Remember how many batches of an epoch are done; it goes into the next checkpoint."""
         self._position = {"epoch": epoch, "batches": batches}
@@ -92,6 +99,6 @@ class SpeechData(lightning.LightningDataModule):
         self.sampler.resume(state_dict["epoch"], state_dict["batches"])
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     # The dataset forms whole batches.
     return batch

@@ -11,20 +11,19 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from asr.augment import SpecAugment, SpeedPerturbation
 from asr.ctc import required_frames
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance, read_manifest
 from asr.model import CTCModel, build_model
-from asr.recognizer import save_model
+from asr.model_folder import save_model
 from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from asr.training.callbacks import Checkpoints, Report
 from asr.training.data import SpeechData
 from asr.training.module import CTCTraining
-from asr.training.run import RunFolder
+from asr.training.run import RunFolder, is_main_process
 
 SECTIONS = (
     "name",
@@ -91,8 +90,9 @@ def train(config: Mapping[str, Any]) -> TrainingResult:
         run.begin(config)
         parts.tokenizer.save(run.tokenizer)
     start = str(run.last_checkpoint) if run.last_checkpoint.exists() else None
-    with run.locked() if rank_zero_only.rank == 0 else nullcontext():
-        _announce(parts, run, start)
+    with run.locked() if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _announce(parts, run, start)
         # The checkpoint is this run's own, and older Lightning states hold more than tensors.
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
     if trainer.interrupted:
@@ -159,7 +159,7 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
             f"'{min(both)}'; an error measured on training data says nothing"
         )
     heard = {u.speaker for u in train_set} & {u.speaker for u in valid_set} - {""}
-    if heard and rank_zero_only.rank == 0:
+    if heard and is_main_process():
         print(
             f"note: speakers {', '.join(sorted(heard)[:5])} are in data.train and in data.valid; "
             "the dev WER will be lower than for new voices"
@@ -198,7 +198,7 @@ def _feasible(
             f"{len(short)} utterances are too short for their transcripts: {', '.join(short[:5])}; "
             "lower model.encoder.subsampling, or leave them out with data.skip_infeasible=true"
         )
-    if short and rank_zero_only.rank == 0:
+    if short and is_main_process():
         print(f"left out, too short for their transcripts: {len(short)}: {', '.join(short)}")
     if not kept:
         raise TrainingError("no utterance is left to train on")
@@ -230,7 +230,6 @@ def _trainer(
     return trainer, checkpoints
 
 
-@rank_zero_only
 def _announce(parts: _Parts, run: RunFolder, start: str | None) -> None:
     data = parts.data
     hours = sum(u.duration for u in data.train_set.utterances) / 3600
@@ -248,5 +247,10 @@ def _announce(parts: _Parts, run: RunFolder, start: str | None) -> None:
 def _quiet() -> None:
     # Lightning's advice on workers and logging intervals would drown the report.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*log.*interval.*", ".*not resumable.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*log.*interval.*",
+        ".*not resumable.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message=message)

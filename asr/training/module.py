@@ -13,7 +13,7 @@ from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss
 from asr.data import Batch
 from asr.decoding import greedy_decode
-from asr.errors import AsrError, ConfigError, TrainingError
+from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
@@ -98,18 +98,15 @@ class CTCTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make AdamW with weight decay on matrices only."""
-        parameters = list(self.model.parameters())
+        named = list(self.model.named_parameters())
+        # The biases of a GRU's two directions lie in one matrix: the name tells, not the shape.
+        decayed = [p for name, p in named if p.dim() > 1 and "bias" not in name]
+        others = [p for name, p in named if p.dim() <= 1 or "bias" in name]
         groups = [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.schedule.lr, betas=self.betas)
-
-    def on_before_batch_transfer(self, batch: Batch | AsrError, dataloader_idx: int) -> Batch:
-        """Raise what went wrong while the batch was read."""
-        if isinstance(batch, AsrError):
-            raise batch
-        return batch
 
     def on_train_epoch_start(self) -> None:
         self.infeasible.clear()

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from asr.errors import TrainingError
 from asr.files import atomic_write
+from asr.schema import flatten
 
 CONFIG_NAME = "config.yaml"
 # What may differ when a run goes on: where and how it computes, never what.
@@ -100,12 +102,6 @@ class RunFolder:
             yield
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested keys as dotted ones: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def is_main_process() -> bool:
+    """Tell whether this process is the one that writes and prints."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0

@@ -1,0 +1,122 @@
+"""A trained model is a folder: configuration, vocabulary and weights, read by torch alone."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+
+from asr import __version__
+from asr.errors import AsrError, ModelFolderError
+from asr.files import atomic_folder, atomic_write
+from asr.model import CTCModel, build_model
+from asr.tokenizer import Tokenizer, load_tokenizer
+
+FORMAT = 1
+CONFIG_NAME = "config.yaml"
+WEIGHTS_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a model folder holds.
+
+    Attributes:
+        model: the model with its trained weights.
+        tokenizer: its vocabulary.
+        config: what ``build_model`` makes the model from.
+        notes: facts about the training.
+    """
+
+    model: CTCModel
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    notes: dict[str, Any]
+
+
+def save_model(
+    folder: Path | str,
+    model: CTCModel,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model folder: config, vocabulary and weights, whole or not at all.
+
+    Args:
+        folder: an existing one is replaced.
+        model: its weights are saved from whatever device they are on.
+        tokenizer: saved beside them.
+        config: what ``build_model`` made the model from.
+        notes: facts about the training, plain values.
+    """
+    with atomic_folder(folder) as place:
+        tokenizer.save(place)
+        weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+        safetensors.torch.save_file(weights, place / WEIGHTS_NAME)
+        content = {
+            "format": FORMAT,
+            "versions": {
+                "asr": __version__,
+                "torch": torch.__version__.split("+")[0],
+                "python": platform.python_version(),
+            },
+            "model": dict(config),
+            "tokenizer": {"kind": tokenizer.kind},
+            "decoder": {"kind": "greedy"},
+            "training": dict(notes or {}),
+        }
+        with atomic_write(place / CONFIG_NAME) as stream:
+            yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
+
+
+def load_model(folder: Path | str) -> SavedModel:
+    """Read a model folder; nothing in it is ever executed.
+
+    Args:
+        folder: as ``save_model`` wrote it.
+
+    Raises:
+        ModelFolderError: a file is missing, broken, or of a format number not known here.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    try:
+        tokenizer = load_tokenizer(config["tokenizer"]["kind"], folder)
+        model = build_model(config["model"], tokenizer.vocabulary_size)
+    except (KeyError, TypeError) as error:
+        raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error
+    except AsrError as error:
+        raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
+    try:
+        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_NAME))
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFolderError(
+            f"the weights {folder / WEIGHTS_NAME} do not fit {CONFIG_NAME} beside them: {reason}"
+        ) from error
+    return SavedModel(model, tokenizer, config["model"], dict(config.get("training") or {}))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise ModelFolderError(
+            f"{folder} is no model folder: it lacks {CONFIG_NAME}; `asr train` writes one as "
+            "RUN/model"
+        )
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelFolderError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise ModelFolderError(
+            f"{path} says format {found!r}, this version of asr ({__version__}) reads format "
+            f"{FORMAT}; use the version that wrote the model"
+        )
+    return dict(config)

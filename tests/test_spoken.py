@@ -1,0 +1,177 @@
+"""The spoken corpus: the same every time, laid out as LibriSpeech, with true word times."""
+
+import random
+import re
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import pytest
+import soundfile
+
+from asr.corpora.spoken import (
+    SpokenSplit,
+    compose_sentence,
+    make_spoken_corpus,
+    spoken_speakers,
+)
+from asr.errors import AudioError, UsageError
+from asr.synthesis import Voice, synthesize
+
+SMALL = {"train": SpokenSplit(3, 2), "test": SpokenSplit(1, 2)}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("spoken")
+    make_spoken_corpus(root, SMALL, jobs=2)
+    return root / "LibriSpeech"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_another_run_in_one_process_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    make_spoken_corpus(tmp_path, SMALL, jobs=1)
+    assert contents(tmp_path / "LibriSpeech") == contents(corpus)
+
+
+def test_another_seed_gives_other_sentences_and_voices(corpus: Path, tmp_path: Path) -> None:
+    make_spoken_corpus(tmp_path, SMALL, seed=2, jobs=1)
+    other = contents(tmp_path / "LibriSpeech")
+    assert other.keys() == contents(corpus).keys()
+    assert all(data != contents(corpus)[name] for name, data in other.items())
+
+
+def test_every_path_is_one_of_librispeech(corpus: Path) -> None:
+    pattern = re.compile(r"(train|test)/(\d+)/(\d+)/\2-\3(-\d{4}\.flac|\.trans\.txt)|SPEAKERS\.TXT")
+    names = contents(corpus)
+    assert len(names) == 4 * (2 + 1) + 1
+    assert all(pattern.fullmatch(name) for name in names)
+
+
+def test_audio_is_16_khz_16_bit_mono_flac_and_not_clipped(corpus: Path) -> None:
+    for path in corpus.rglob("*.flac"):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        samples = soundfile.read(path, dtype="int16")[0]
+        assert 1000 < np.abs(samples.astype(int)).max() < 32767
+
+
+def test_speaker_table_has_the_official_columns_and_true_minutes(corpus: Path) -> None:
+    lines = (corpus / "SPEAKERS.TXT").read_text().splitlines()
+    assert ";ID  |SEX| SUBSET           |MINUTES| NAME" in lines
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line[0] != ";"]
+    assert len(rows) == 4
+    for identity, sex, split, minutes, _name in rows:
+        files = list((corpus / split / identity).rglob("*.flac"))
+        seconds = sum(soundfile.info(path).duration for path in files)
+        assert sex in "FM" and abs(float(minutes) - seconds / 60) <= 0.005
+
+
+def test_speaker_table_has_the_header_of_the_real_one(corpus: Path, speech: Path) -> None:
+    real = (speech / "LibriSpeech/SPEAKERS.TXT").read_text().splitlines()
+    ours = (corpus / "SPEAKERS.TXT").read_text().splitlines()
+    assert real[11] == ours[9] and real[11].startswith(";ID")
+    assert [i for i, c in enumerate(real[12]) if c == "|"] == [
+        i for i, c in enumerate(ours[10]) if c == "|"
+    ]
+
+
+def test_no_voice_speaks_for_two_speakers() -> None:
+    speakers = spoken_speakers({"train": SpokenSplit(80, 1), "dev": SpokenSplit(19, 1)})
+    assert len({speaker.voice.name for speaker in speakers}) == 99
+
+
+def test_more_speakers_than_voices_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="voices for 99"):
+        make_spoken_corpus(tmp_path, {"train": SpokenSplit(100, 1)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "LibriSpeech/dev-clean").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is there already"):
+        make_spoken_corpus(tmp_path, SMALL)
+    assert (tmp_path / "LibriSpeech/dev-clean").is_dir()
+
+
+def test_a_speaker_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An accent that does not exist makes the worker processes fail.
+    monkeypatch.setattr("asr.corpora.spoken.ACCENTS", ("klingon",))
+    with pytest.raises(AudioError, match="no voice 'klingon"):
+        make_spoken_corpus(tmp_path, SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_grammar_has_forty_words_in_upper_case() -> None:
+    draw = random.Random(0)
+    sentences = [compose_sentence(draw).split() for _ in range(5000)]
+    words = {word for sentence in sentences for word in sentence}
+    assert len(words) == 41
+    assert all(word.isalpha() and word.isupper() for word in words)
+    assert {len(sentence) for sentence in sentences} <= set(range(2, 12))
+
+
+def test_speech_does_not_depend_on_what_was_spoken_before() -> None:
+    voices = [Voice("en-us+klatt", 60, 20, 150), Voice("en+f3", 40, 70, 200), Voice("en-us+m1")]
+    alone = [synthesize("PLAY THE MUSIC", voice).waveform for voice in voices]
+    for voice, waveform in reversed(list(zip(voices, alone, strict=True))):
+        assert np.array_equal(synthesize("PLAY THE MUSIC", voice).waveform, waveform)
+
+
+def test_every_word_has_a_time_even_where_espeak_melts_two() -> None:
+    speech = synthesize("TURN ON THE RED LIGHT IN THE KITCHEN", Voice("en-us"))
+    assert [w.word for w in speech.words] == "TURN ON THE RED LIGHT IN THE KITCHEN".split()
+    assert all(0.03 < w.end_seconds - w.start_seconds < 0.6 for w in speech.words)
+    ends = [w.end_seconds for w in speech.words]
+    assert [w.start_seconds for w in speech.words] == [0.0, *ends[:-1]]
+    assert ends[-1] <= len(speech.waveform) / speech.sample_rate
+
+
+def test_words_sound_where_their_times_say() -> None:
+    speech = synthesize("PLAY STOP PLAY STOP STOP PLAY", Voice("en-us+m3"))
+
+    def hiss(start_seconds: float) -> float:
+        start = round(start_seconds * speech.sample_rate)
+        power = np.abs(np.fft.rfft(speech.waveform[start : start + 1764])) ** 2
+        return float(power[320:].sum() / power.sum())  # above 4 kHz in 80 ms
+
+    begins = {
+        word: [hiss(w.start_seconds) for w in speech.words if w.word == word]
+        for word in ("STOP", "PLAY")
+    }
+    assert min(begins["STOP"]) > 5 * max(begins["PLAY"])
+
+
+def test_a_long_path_of_the_data_is_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = synthesize("STOP", Voice("en+f2")).waveform
+    data = Path(espeakng_loader.get_data_path())
+    folder = tmp_path / ("long" * 30) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    (folder / data.name).symlink_to(data)
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(folder / data.name))
+    assert np.array_equal(synthesize("STOP", Voice("en+f2")).waveform, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "complaint"),
+    [
+        ("STOP", "klingon", "no voice 'klingon'"),
+        ("STOP", "en-us+nobody", "no voice 'en-us\\+nobody'"),
+        ("  ", "en-us", "nothing to speak"),
+        ("IN 1984", "en-us", "write numbers and signs as words"),
+    ],
+)
+def test_what_cannot_be_spoken_is_refused(text: str, voice: str, complaint: str) -> None:
+    with pytest.raises(AudioError, match=complaint):
+        synthesize(text, Voice(voice))

@@ -240,8 +240,8 @@ class AudioStream(Iterator[Samples]):
             yield from self._rescue(rescued)
         if not resampled_length(self._frames, source.sample_rate, self.sample_rate):
             raise AudioError(
-                f"{self._path} holds {self._frames} audio samples behind its {source.format} header; "
-                f"expected enough for one at {self.sample_rate} Hz"
+                f"{self._path} holds {self._frames} audio samples behind its {source.format} header"
+                f"; expected enough for one at {self.sample_rate} Hz"
             )
         self._conclude(source, rescued)
 

@@ -1,6 +1,6 @@
 """Spoken: half an hour of commands read by espeak-ng, made on the spot without any network.
 
-Sentences of a small grammar ("PLEASE TURN ON THE RED LIGHT IN THE KITCHEN", 41 words) are read by
+Sentences of a small grammar ("PLEASE TURN ON THE RED LIGHT IN THE KITCHEN", 40 words) are read by
 32 synthetic speakers: combinations of accent, voice variant, pitch, liveliness and speed. Speakers
 of dev and test are never heard in train. 16 kHz, 16-bit FLAC, laid out exactly as LibriSpeech:
 

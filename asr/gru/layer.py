@@ -61,6 +61,7 @@ class LayerFunction(torch.autograd.Function):
         bias_recurrent: Tensor | None,
         after: bool,
         product_dtype: torch.dtype,
+        keep: bool,
     ) -> tuple[Tensor, Tensor]:
         T, B = x.shape[:2]
         D, _, H = weight_recurrent.shape
@@ -81,6 +82,7 @@ class LayerFunction(torch.autograd.Function):
                 padding,
                 after=after,
                 back=d > 0,
+                keep=keep,
             )
             for d in range(D)
         ]
@@ -92,6 +94,8 @@ class LayerFunction(torch.autograd.Function):
             output = (
                 output.masked_fill_(padding, 0) if state is None else output.masked_fill(padding, 0)
             )
+        if not keep:
+            return output, final
         ctx.after, ctx.product_dtype, ctx.has_state = after, product_dtype, state is not None
         ctx.save_for_backward(
             x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates
@@ -139,6 +143,7 @@ class LayerFunction(torch.autograd.Function):
             torch.stack([side.recurrent for side in found]).to(weight_recurrent.dtype),
             _stack([side.bias for side in found]),
             _stack([side.bias_recurrent for side in found]),
+            None,
             None,
             None,
         )
@@ -207,5 +212,6 @@ def run_layer(
         bias_recurrent,
         after,
         product_dtype,
+        torch.is_grad_enabled(),
     )
     return result

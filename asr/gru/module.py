@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
+from asr.gru import convert
 from asr.gru.layer import run_layer
 from asr.gru.reference import RESETS
 
@@ -125,6 +126,7 @@ class GRU(nn.Module):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.reset = reset
+        self.bias = bias
         self.bidirectional = bidirectional
         self.directions = 2 if bidirectional else 1
         self.dropout = dropout
@@ -142,6 +144,58 @@ class GRU(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, GRULayer)
             layer.reset_parameters(self.orthogonal, self.update_bias)
+
+    @classmethod
+    def from_torch(cls, other: nn.GRU) -> "GRU":
+        """Make the GRU with ``reset="after"`` that computes what a torch.nn.GRU computes.
+
+        Args:
+            other: any torch.nn.GRU; the result is batch first, whatever this one is.
+
+        Returns:
+            A new module on the same device, of the same type.
+        """
+        gru = cls(
+            other.input_size,
+            other.hidden_size,
+            other.num_layers,
+            bias=other.bias,
+            bidirectional=other.bidirectional,
+            dropout=other.dropout,
+        ).to(next(other.parameters()))
+        state = other.state_dict()
+        for i, layer in enumerate(gru.layers):
+            layer.load_state_dict(convert.from_torch(state, i, gru.directions))
+        return gru.train(other.training)
+
+    def to_torch(self) -> nn.GRU:
+        """Make the torch.nn.GRU, batch first, that computes the same.
+
+        Raises:
+            ConfigError: ``reset`` is "before", which torch.nn.GRU cannot compute.
+        """
+        if self.reset != "after":
+            raise ConfigError(
+                f"GRU: reset is {self.reset!r}, but torch.nn.GRU only resets after the product: "
+                'convert a GRU with reset="after".'
+            )
+        parameter = next(self.parameters())
+        other = nn.GRU(
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            bias=self.bias,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+            batch_first=True,
+            device=parameter.device,
+            dtype=parameter.dtype,
+        )
+        state: dict[str, Tensor] = {}
+        for i, layer in enumerate(self.layers):
+            state |= convert.to_torch(layer.state_dict(), i)
+        other.load_state_dict(state)
+        return other.train(self.training)
 
     def extra_repr(self) -> str:
         return (

@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 
+BLOCK_ROWS = 512
+"""Rows (frames times batch) of an input product whose result is not kept."""
+
+
 class Weights(NamedTuple):
     """Parameters of one layer and direction, rows in the order r, z, candidate."""
 
@@ -41,7 +45,14 @@ class Gradients(NamedTuple):
 
 
 def forward(
-    x: Tensor, states: Tensor, weights: Weights, padding: Tensor | None, *, after: bool, back: bool
+    x: Tensor,
+    states: Tensor,
+    weights: Weights,
+    padding: Tensor | None,
+    *,
+    after: bool,
+    back: bool,
+    keep: bool,
 ) -> Tensor:
     """Run one direction over all frames.
 
@@ -53,25 +64,32 @@ def forward(
             there, so that the state passes unchanged.
         after: whether the reset gate acts after the recurrent product.
         back: whether to run from the last frame to the first.
+        keep: whether ``backward`` will follow; otherwise memory is used for a block of frames
+            only, which the processor's cache holds.
 
     Returns:
         What ``backward`` needs besides the states: r, z, candidate (T, B, 3H); with ``after``
-        preceded by the recurrent product of the candidate, (T, B, 4H).
+        preceded by the recurrent product of the candidate, (T, B, 4H). Of no use without ``keep``.
     """
     T, B, H = x.shape[0], x.shape[1], states.shape[2]
-    gates = states.new_empty(T, B, 4 * H if after else 3 * H)
-    _input_product(x, weights, gates[..., -3 * H :])
-    if padding is not None:
-        gates[..., -2 * H : -H].masked_fill_(padding, float("-inf"))
-    rows = states.unbind(0)
-    if after:
-        if weights.bias_recurrent is None:
-            gates[..., :H].zero_()
+    block = T if keep or x.device.type != "cpu" else min(T, max(1, BLOCK_ROWS // max(1, B)))
+    gates = states.new_empty(block, B, 4 * H if after else 3 * H)
+    starts = range(0, T, max(1, block))
+    for start in reversed(starts) if back else starts:
+        stop = min(start + block, T)
+        part = gates[: stop - start]
+        _input_product(x[start:stop], weights, part[..., -3 * H :])
+        if padding is not None:
+            part[..., -2 * H : -H].masked_fill_(padding[start:stop], float("-inf"))
+        rows = states[start : stop + 2].unbind(0)
+        if after:
+            if weights.bias_recurrent is None:
+                part[..., :H].zero_()
+            else:
+                part[..., :H] = weights.bias_recurrent
+            _forward_after(part, weights.recurrent, rows, back)
         else:
-            gates[..., :H] = weights.bias_recurrent
-        _forward_after(gates, weights.recurrent, rows, back)
-    else:
-        _forward_before(gates, weights.recurrent, rows, back)
+            _forward_before(part, weights.recurrent, rows, back)
     return gates
 
 

@@ -1,0 +1,420 @@
+"""The GRU module against the equations, torch.nn.GRU, ONNX Runtime and properties it must have."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from asr.errors import ConfigError
+from asr.gru import GRU, gru_step
+
+both_forms = pytest.mark.parametrize("reset", ["before", "after"])
+one_or_two_directions = pytest.mark.parametrize("bidirectional", [False, True])
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def make(reset: str, **options: object) -> GRU:
+    return GRU(5, 6, 2, reset=reset, **options).double()
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def walk(gru: GRU, layer: int, d: int, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """One direction of a layer over one sequence (T, F) by gru_step alone."""
+    p = gru.layers[layer]
+    weight = torch.cat([p.weight_recurrent[d], p.weight_input[d]], dim=1)
+    bias = None if p.bias is None else p.bias[d]
+    bias_recurrent = None if p.bias_recurrent is None else p.bias_recurrent[d]
+    rows = list(x.new_zeros(len(x), gru.hidden_size))
+    for t in reversed(range(len(x))) if d else range(len(x)):
+        h = gru_step(x[t, None], h, weight, bias, reset=gru.reset, bias_recurrent=bias_recurrent)
+        rows[t] = h[0]
+    return torch.stack(rows) if rows else x.new_zeros(0, gru.hidden_size), h
+
+
+def by_steps(gru: GRU, x: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole module by gru_step, each sequence alone."""
+    D, outputs, finals = gru.directions, [], []
+    for b, length in enumerate(lengths.tolist()):
+        y, final = x[b, :length], []
+        for layer in range(gru.num_layers):
+            sides = [walk(gru, layer, d, y, state[layer * D + d, b, None]) for d in range(D)]
+            y = torch.cat([side[0] for side in sides], dim=1)
+            final += [side[1][0] for side in sides]
+        outputs.append(nn.functional.pad(y, (0, 0, 0, x.shape[1] - length)))
+        finals.append(torch.stack(final))
+    return torch.stack(outputs), torch.stack(finals, dim=1)
+
+
+@both_forms
+@one_or_two_directions
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("lengths", [[1], [7], [7, 3, 0, 1]])
+def test_outputs_states_and_gradients_are_those_of_the_equations(
+    reset: str, bidirectional: bool, bias: bool, lengths: list[int]
+) -> None:
+    gru = make(reset, bias=bias, bidirectional=bidirectional)
+    x = noise(len(lengths), max(lengths), 5).requires_grad_()
+    state = noise(2 * gru.directions, len(lengths), 6).requires_grad_()
+    sizes = torch.tensor(lengths)
+    output, final = gru(x, sizes, state)
+    expected_output, expected_final = by_steps(gru, x, sizes, state)
+    torch.testing.assert_close(output, expected_output, rtol=0, atol=1e-13)
+    torch.testing.assert_close(final, expected_final, rtol=0, atol=1e-13)
+    u, v = noise(*output.shape), noise(*final.shape)
+    wanted = [x, state, *gru.parameters()]
+    ours = torch.autograd.grad((output * u).sum() + (final * v).sum(), wanted)
+    theirs = torch.autograd.grad((expected_output * u).sum() + (expected_final * v).sum(), wanted)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@both_forms
+def test_float32_agrees_with_float64(reset: str) -> None:
+    exact = GRU(40, 64, 2, reset=reset, bidirectional=True).double()
+    x = noise(4, 50, 40)
+    rounded = GRU(40, 64, 2, reset=reset, bidirectional=True)
+    rounded.load_state_dict(exact.state_dict())
+    torch.testing.assert_close(rounded(x.float())[0].double(), exact(x)[0], rtol=0, atol=2e-6)
+
+
+@both_forms
+def test_a_step_is_the_equations_in_numpy(reset: str) -> None:
+    x, h, W, b, b_u = (noise(*s).numpy() for s in ((3, 4), (3, 2), (6, 6), (6,), (2,)))
+
+    def sigmoid(a: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-a))
+
+    hx = np.concatenate([h, x], axis=1)
+    r, z = sigmoid(hx @ W[:2].T + b[:2]), sigmoid(hx @ W[2:4].T + b[2:4])
+    if reset == "before":
+        candidate = np.tanh(np.concatenate([r * h, x], axis=1) @ W[4:].T + b[4:])
+    else:
+        candidate = np.tanh(r * (h @ W[4:, :2].T + b_u) + x @ W[4:, 2:].T + b[4:])
+    expected = (1 - z) * h + z * candidate
+    found = gru_step(
+        *(torch.from_numpy(a) for a in (x, h, W, b)),
+        reset=reset,
+        bias_recurrent=torch.from_numpy(b_u) if reset == "after" else None,
+    )
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-15)
+
+
+@one_or_two_directions
+@pytest.mark.parametrize("bias", [False, True])
+def test_after_is_torch_gru_in_outputs_and_gradients(bidirectional: bool, bias: bool) -> None:
+    theirs = nn.GRU(5, 6, 2, bias=bias, bidirectional=bidirectional, batch_first=True).double()
+    ours = GRU.from_torch(theirs)
+    x = noise(3, 8, 5).requires_grad_()
+    weight = noise(3, 8, 6 * ours.directions)
+    a, b = ours(x), theirs(x)
+    for found, expected in zip(a, b, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    (grad_ours,) = torch.autograd.grad((a[0] * weight).sum(), x, retain_graph=True)
+    (grad_theirs,) = torch.autograd.grad((b[0] * weight).sum(), x, retain_graph=True)
+    torch.testing.assert_close(grad_ours, grad_theirs, rtol=0, atol=1e-12)
+    (a[0] * weight).sum().backward()
+    (b[0] * weight).sum().backward()
+    for layer, p in enumerate(ours.layers):
+        for d in range(ours.directions):
+            suffix = f"l{layer}{'_reverse' if d else ''}"
+            sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat_interleave(6)
+            for name, grad in (("ih", p.weight_input.grad), ("hh", p.weight_recurrent.grad)):
+                expected = getattr(theirs, f"weight_{name}_{suffix}").grad
+                torch.testing.assert_close(grad[d] * sign[:, None], expected, rtol=0, atol=1e-12)
+            if bias:
+                expected = getattr(theirs, f"bias_ih_{suffix}").grad
+                torch.testing.assert_close(p.bias.grad[d] * sign, expected, rtol=0, atol=1e-12)
+                expected = getattr(theirs, f"bias_hh_{suffix}").grad[12:]
+                torch.testing.assert_close(p.bias_recurrent.grad[d], expected, rtol=0, atol=1e-12)
+
+
+def test_conversion_to_torch_and_back_keeps_the_function() -> None:
+    gru = make("after", bidirectional=True)
+    theirs = gru.to_torch()
+    x = noise(2, 4, 5)
+    torch.testing.assert_close(theirs(x)[0], gru(x)[0], rtol=0, atol=1e-13)
+    back = GRU.from_torch(theirs)
+    for name, value in gru.state_dict().items():
+        torch.testing.assert_close(back.state_dict()[name], value, rtol=0, atol=1e-15)
+
+
+def test_the_before_form_has_no_torch_twin() -> None:
+    with pytest.raises(ConfigError, match="before"):
+        make("before").to_torch()
+
+
+@both_forms
+def test_onnx_runtime_computes_the_same(reset: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    gru = GRU(5, 6, reset=reset, bidirectional=True)
+    p = gru.layers[0]
+    rows = torch.arange(18).view(3, 6)[[1, 0, 2]].flatten()  # ONNX orders z, r, candidate
+    sign = torch.ones(18, 1)
+    sign[:6] = -1  # and its z keeps the old state
+    W, R = (sign * w.detach()[:, rows] for w in (p.weight_input, p.weight_recurrent))
+    B = torch.zeros(2, 36)
+    B[:, :18] = sign[:, 0] * p.bias.detach()[:, rows]
+    if reset == "after":
+        B[:, 30:] = p.bias_recurrent.detach()
+    node = onnx.helper.make_node(
+        "GRU",
+        ["X", "W", "R", "B", "lengths"],
+        ["Y", "Y_h"],
+        hidden_size=6,
+        direction="bidirectional",
+        linear_before_reset=int(reset == "after"),
+    )
+    real, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+    graph = onnx.helper.make_graph(
+        [node],
+        "gru",
+        [onnx.helper.make_tensor_value_info(n, real, None) for n in "XWRB"]
+        + [onnx.helper.make_tensor_value_info("lengths", whole, None)],
+        [onnx.helper.make_tensor_value_info(n, real, None) for n in ("Y", "Y_h")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    session = runtime.InferenceSession(model.SerializeToString())
+    x, lengths = torch.randn(3, 7, 5), torch.tensor([7, 2, 5])
+    feed = {"X": x.transpose(0, 1), "W": W, "R": R, "B": B, "lengths": lengths.int()}
+    Y, Y_h = session.run(None, {k: v.contiguous().numpy() for k, v in feed.items()})
+    output, final = gru(x, lengths)
+    expected = torch.from_numpy(Y).permute(2, 0, 1, 3).flatten(2)
+    torch.testing.assert_close(output, expected, rtol=0, atol=2e-6)
+    torch.testing.assert_close(final, torch.from_numpy(Y_h), rtol=0, atol=2e-6)
+
+
+@both_forms
+@one_or_two_directions
+def test_gradcheck(reset: str, bidirectional: bool) -> None:
+    gru = GRU(2, 3, reset=reset, bidirectional=bidirectional).double()
+    names = [name for name, _ in gru.named_parameters()]
+    lengths = torch.tensor([4, 2])
+
+    def run(x: Tensor, state: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(gru, named, (x, lengths, state))
+
+    inputs = [noise(2, 4, 2), noise(gru.directions, 2, 3), *gru.parameters()]
+    assert torch.autograd.gradcheck(run, [i.detach().requires_grad_() for i in inputs])
+
+
+@both_forms
+def test_chunks_with_the_state_carried_are_the_whole(reset: str) -> None:
+    gru = make(reset)
+    x = noise(2, 11, 5)
+    whole, final = gru(x)
+    state, parts = None, []
+    for chunk in x.split([3, 1, 5, 2], dim=1):
+        part, state = gru(chunk, None, state)
+        parts.append(part)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-14)
+    torch.testing.assert_close(state, final, rtol=0, atol=1e-14)
+
+
+@both_forms
+@one_or_two_directions
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_padded_batch_is_each_sequence_alone(
+    reset: str, bidirectional: bool, dtype: torch.dtype
+) -> None:
+    gru = GRU(8, 16, 2, reset=reset, bidirectional=bidirectional).to(dtype)
+    lengths = torch.tensor([9, 4, 6])
+    x = torch.randn(3, 9, 8, dtype=dtype)
+    weight = torch.randn(3, 9, 16 * gru.directions, dtype=dtype)
+    for b, length in enumerate(lengths.tolist()):
+        x[b, length:] = float("nan")
+    together = x.clone().requires_grad_()
+    output, final = gru(together, lengths)
+    (output * weight).sum().backward()
+    gradients = [p.grad.clone() for p in gru.parameters()]
+    gru.zero_grad()
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    for b, length in enumerate(lengths.tolist()):
+        alone = x[b : b + 1, :length].clone().requires_grad_()
+        output_alone, final_alone = gru(alone)
+        (output_alone * weight[b : b + 1, :length]).sum().backward()
+        close = {"rtol": 0, "atol": tolerance}
+        torch.testing.assert_close(output[b, :length], output_alone[0], **close)
+        assert not output[b, length:].any()
+        torch.testing.assert_close(final[:, b], final_alone[:, 0], **close)
+        torch.testing.assert_close(together.grad[b, :length], alone.grad[0], **close)
+        assert not together.grad[b, length:].any()
+    for found, p in zip(gradients, gru.parameters(), strict=True):
+        torch.testing.assert_close(found, p.grad, rtol=1e-5, atol=10 * tolerance)
+
+
+def with_gates(reset: str, r: float | None, z: float) -> GRU:
+    """A GRU whose update gate, and reset gate if given, stand at 0 or 1."""
+    gru = GRU(3, 4, reset=reset).double()
+    p = gru.layers[0]
+    with torch.no_grad():
+        for gate, value in ((0, r), (1, z)):
+            if value is None:
+                continue
+            rows = slice(4 * gate, 4 * gate + 4)
+            p.weight_input[:, rows] = 0
+            p.weight_recurrent[:, rows] = 0
+            p.bias[:, rows] = 1000 * (2 * value - 1)
+    return gru
+
+
+states = st.lists(st.floats(-1, 1), min_size=4, max_size=4)
+resets = st.sampled_from(["before", "after"])
+
+
+@given(resets, states, st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_a_closed_update_gate_keeps_the_state(reset: str, h: list[float], steps: int) -> None:
+    state = torch.tensor([[h]], dtype=torch.float64)
+    output, final = with_gates(reset, None, 0)(noise(1, steps, 3), None, state)
+    assert torch.equal(final, state)
+    assert torch.equal(output, state.expand(1, steps, 4))
+
+
+@given(resets, states, states)
+@settings(max_examples=25, deadline=None)
+def test_an_open_update_and_a_closed_reset_gate_forget_the_state(
+    reset: str, g: list[float], h: list[float]
+) -> None:
+    gru, x = with_gates(reset, 0, 1), noise(1, 3, 3)
+    one, other = (gru(x, None, torch.tensor([[s]], dtype=torch.float64))[0] for s in (g, h))
+    assert torch.equal(one, other)
+
+
+@given(resets, states, st.floats(0, 1e3), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_the_state_stays_within_one(reset: str, h: list[float], scale: float, double: bool) -> None:
+    dtype = torch.float64 if double else torch.float32
+    gru = GRU(3, 4, reset=reset).to(dtype)
+    state = torch.tensor([[h]], dtype=dtype)
+    output, _ = gru(scale * torch.randn(1, 8, 3, dtype=dtype), None, state)
+    assert output.abs().max() <= 1
+
+
+def test_the_gradient_of_the_gradient_is_refused_in_a_sentence() -> None:
+    x = torch.randn(1, 2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(GRU(3, 4)(x)[0].sum(), x, create_graph=True)
+
+
+@both_forms
+def test_autocast_computes_products_in_bfloat16_and_keeps_the_state_in_float32(reset: str) -> None:
+    gru = GRU(16, 32, 2, reset=reset, bidirectional=True)
+    x = torch.randn(3, 20, 16)
+    exact = torch.autograd.grad(gru(x)[0].square().sum(), list(gru.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        output, final = gru(x)
+    assert output.dtype == final.dtype == torch.float32
+    torch.testing.assert_close(output, gru(x)[0], rtol=0, atol=0.02)
+    assert not torch.equal(output, gru(x)[0])
+    found = torch.autograd.grad(output.square().sum(), list(gru.parameters()))
+    for a, b in zip(found, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.02 * b.norm()
+
+
+@both_forms
+def test_inference_mode_gives_what_training_gives(reset: str) -> None:
+    gru = GRU(5, 6, 2, reset=reset, bidirectional=True)
+    x, lengths = torch.randn(3, 7, 5), torch.tensor([7, 3, 1])
+    with torch.inference_mode():
+        output, _ = gru(x, lengths)
+    assert output.is_inference()
+    assert torch.equal(output, gru(x, lengths)[0])
+
+
+def test_threads_change_nothing_and_are_put_back() -> None:
+    gru = make("before", bidirectional=True)
+    x = noise(2, 6, 5)
+    before = torch.get_num_threads()
+    try:
+        outputs = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            outputs.append(gru(x)[0])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for output in outputs:
+        torch.testing.assert_close(output, outputs[0], rtol=0, atol=1e-14)
+
+
+def test_dropout_acts_between_layers_and_only_in_training() -> None:
+    plain, dropping = make("after"), make("after", dropout=0.5)
+    dropping.load_state_dict(plain.state_dict())
+    x = noise(2, 6, 5)
+    assert not torch.allclose(dropping(x)[0], plain(x)[0])
+    assert torch.equal(dropping.eval()(x)[0], plain(x)[0])
+
+
+def test_options_of_the_start() -> None:
+    gru = GRU(5, 6, orthogonal=True, update_bias=-1.5, bidirectional=True)
+    p = gru.layers[0]
+    for gate in p.weight_recurrent.detach().view(-1, 6, 6):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(6), rtol=0, atol=1e-6)
+    assert (p.bias[:, 6:12] == -1.5).all()
+
+
+def test_names_of_the_state_dict_are_fixed() -> None:
+    shapes = {name: tuple(value.shape) for name, value in GRU(5, 6).state_dict().items()}
+    assert shapes == {
+        "layers.0.weight_input": (1, 18, 5),
+        "layers.0.weight_recurrent": (1, 18, 6),
+        "layers.0.bias": (1, 18),
+        "layers.0.bias_recurrent": (1, 6),
+    }
+
+
+@both_forms
+def test_the_backward_pass_saves_gates_states_and_input_only(reset: str) -> None:
+    T, B, F, H = 10, 2, 5, 6
+    gru, x = GRU(F, H, reset=reset), torch.randn(B, T, F)
+    sizes: dict[int, int] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes() // 4
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        gru(x)
+    parameters = sum(p.numel() for p in gru.parameters())
+    gates = 4 if reset == "after" else 3
+    assert sum(sizes.values()) == parameters + T * B * (F + gates * H) + (T + 2) * B * H
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"reset": "never"}, "never"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"update_bias": 1.0, "bias": False}, "update_bias"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, object], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        GRU(3, 4, **options)
+
+
+def test_misfit_inputs_are_refused() -> None:
+    gru, x = GRU(3, 4), torch.randn(2, 5, 3)
+    for wrong in (
+        (torch.randn(2, 5, 4),),
+        (x, torch.tensor([5, 6])),
+        (x, torch.tensor([5, -1])),
+        (x, torch.tensor([1.0, 0.5])),
+        (x, None, torch.zeros(2, 2, 4)),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            gru(*wrong)

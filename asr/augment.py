@@ -30,7 +30,8 @@ class SpeedPerturbation:
     """
 
     def __init__(self, factors: tuple[float, ...] = (0.9, 1.0, 1.1)) -> None:
-        if not factors or any(not 0.5 <= factor <= 2 for factor in factors):
+        numbers = all(isinstance(factor, (int, float)) for factor in factors)
+        if not factors or not numbers or any(not 0.5 <= factor <= 2 for factor in factors):
             raise ConfigError(f"augment.speed_factors are {factors}; expected speeds in [0.5, 2]")
         self.factors = tuple(factors)
 

@@ -22,6 +22,10 @@ class Subsampling(nn.Module):
         super().__init__()
         if factor not in (2, 4):
             raise ConfigError(f"model.encoder.subsampling is {factor}; expected 2 or 4")
+        if min(channels, width) < 1:
+            raise ConfigError(
+                f"model.encoder.channels is {channels} and width is {width}; expected 1 or more"
+            )
         halvings = factor.bit_length() - 1
         self.convolutions = nn.ModuleList(
             nn.Conv2d(1 if level == 0 else channels, channels, 3, stride=2, padding=1)
@@ -101,6 +105,8 @@ class GRUEncoder(nn.Module):
         super().__init__()
         if reset not in ("before", "after"):
             raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.encoder.dropout is {dropout}; expected a share in [0, 1)")
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
         self.width = width

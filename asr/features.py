@@ -51,6 +51,10 @@ class LogMel(nn.Module):
         self.sample_rate = sample_rate
         self.n_mels = n_mels
         self.normalize = normalize
+        if min(sample_rate, n_mels) < 1:
+            raise ConfigError(
+                f"features.sample_rate is {sample_rate} and n_mels is {n_mels}; expected 1 or more"
+            )
         self.hop = round(sample_rate * hop_ms / 1000)
         window = round(sample_rate * window_ms / 1000)
         self.n_fft = 1 << (window - 1).bit_length()
@@ -163,7 +167,10 @@ class LogMel(nn.Module):
             return mask_padding(features, lengths)
         mask = length_mask(lengths, features.shape[1]).unsqueeze(2)
         count = lengths.clamp_min(1).reshape(-1, 1, 1)
-        mean = (features * mask).sum(dim=1, keepdim=True) / count
-        centred = (features - mean) * mask
+        # Relative to the first frame a silent band is exactly 0; its mean would otherwise carry
+        # a rounding error that depends on the padding and that its tiny spread blows up.
+        relative = (features - features[:, :1]) * mask
+        mean = relative.sum(dim=1, keepdim=True) / count
+        centred = (relative - mean) * mask
         variance = centred.square().sum(dim=1, keepdim=True) / count
         return centred / variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)

@@ -31,6 +31,11 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(target)
+    except OSError as error:
+        # A failed write, of all errors, does not say which file it was.
+        if error.filename is None and error.errno is not None:
+            error.filename = str(target)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -43,7 +48,8 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         path: where the finished folder goes; an existing folder there is replaced.
 
     Raises:
-        OSError: no space, no permission; the half-filled folder is removed first.
+        OSError: no space, no permission, or a file that is no folder stands at ``path``; the
+            half-filled folder is removed first.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +58,24 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        if target.exists():
-            old = target.with_name(f".{target.name}.{os.getpid()}.old")
-            target.replace(old)
-            beside.replace(target)
-            shutil.rmtree(old)
-        else:
-            beside.replace(target)
+        _swap_folder(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap_folder(new: Path, target: Path) -> None:
+    if target.is_symlink() or not target.exists():
+        # A link is replaced as a file is; what it points to stays.
+        target.unlink(missing_ok=True)
+        new.replace(target)
+        return
+    if not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file; expected a folder or nothing there")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.replace(old)
+    try:
+        new.replace(target)
+    except OSError:
+        old.replace(target)
+        raise
+    shutil.rmtree(old)

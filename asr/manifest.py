@@ -44,7 +44,8 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     """
     manifest = Path(path)
     try:
-        lines = manifest.read_text(encoding="utf-8").split("\n")
+        # Editors on Windows put a byte order mark first.
+        lines = manifest.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"manifest {manifest} cannot be read: {error}") from error
     utterances: list[Utterance] = []
@@ -93,6 +94,10 @@ def _value(entry: dict[str, Any], key: str, kind: type | tuple[type, ...], where
     if key not in entry:
         raise ManifestError(f"{where} lacks the key '{key}'; it has {sorted(entry)}")
     value = entry[key]
+    if value == "" and key in ("id", "audio_filepath"):
+        raise ManifestError(
+            f"{where}: '{key}' is empty; give the utterance one or leave the line out"
+        )
     if not isinstance(value, kind) or isinstance(value, bool):
         expected = "a string" if kind is str else "a number"
         raise ManifestError(f"{where}: '{key}' is {value!r}; expected {expected}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from asr.encoder import GRUEncoder
 from asr.errors import ConfigError
 from asr.features import LogMel
-from asr.schema import build, check_keys
+from asr.schema import build, check_keys, section
 
 ENCODERS = {"gru": GRUEncoder}
 
@@ -96,10 +96,10 @@ def build_model(config: Mapping[str, Any], vocabulary_size: int) -> CTCModel:
         ConfigError: an unknown key or an impossible value; names it and the nearest key.
     """
     check_keys(config, ("features", "encoder"), "model")
-    features = build(LogMel, config.get("features", {}), "model.features")
-    options = dict(config.get("encoder", {}))
+    features = build(LogMel, section(config, "features", "model.features"), "model.features")
+    options = section(config, "encoder", "model.encoder")
     kind = options.pop("kind", "gru")
-    if kind not in ENCODERS:
+    if str(kind) not in ENCODERS:
         raise ConfigError(f"model.encoder.kind is '{kind}'; expected {', '.join(ENCODERS)}")
     encoder = build(ENCODERS[kind], options, "model.encoder", n_mels=features.n_mels)
     return CTCModel(features, encoder, vocabulary_size)

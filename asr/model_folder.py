@@ -14,6 +14,7 @@ from asr import __version__
 from asr.errors import AsrError, ModelFolderError
 from asr.files import atomic_folder, atomic_write
 from asr.model import CTCModel, build_model
+from asr.schema import section
 from asr.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -48,16 +49,28 @@ def save_model(
     """Write a model folder: config, vocabulary and weights, whole or not at all.
 
     Args:
-        folder: an existing one is replaced.
+        folder: an existing model folder is replaced.
         model: its weights are saved from whatever device they are on.
         tokenizer: saved beside them.
         config: what ``build_model`` made the model from.
         notes: facts about the training, plain values.
+
+    Raises:
+        ModelFolderError: the folder exists and holds other things than a model.
     """
+    folder = Path(folder)
+    # Replacing another folder would delete whatever lies in it.
+    free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not free and not (folder / CONFIG_NAME).is_file():
+        raise ModelFolderError(
+            f"{folder} exists and is no model folder; name a new folder to save the model in"
+        )
     with atomic_folder(folder) as place:
         tokenizer.save(place)
         weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-        safetensors.torch.save_file(weights, place / WEIGHTS_NAME)
+        # Safetensors' own writer makes files that only their owner may read.
+        with atomic_write(place / WEIGHTS_NAME, "wb") as stream:
+            stream.write(safetensors.torch.save(weights))
         content = {
             "format": FORMAT,
             "versions": {
@@ -86,20 +99,33 @@ def load_model(folder: Path | str) -> SavedModel:
     folder = Path(folder)
     config = _read_config(folder)
     try:
-        tokenizer = load_tokenizer(config["tokenizer"]["kind"], folder)
+        kind = section(config, "tokenizer", "tokenizer")["kind"]
+        tokenizer = load_tokenizer(kind, folder)
         model = build_model(config["model"], tokenizer.vocabulary_size)
-    except (KeyError, TypeError) as error:
+        notes = section(config, "training", "training")
+    except KeyError as error:
         raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error
     except AsrError as error:
         raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
+    _load_weights(model, folder / WEIGHTS_NAME)
+    return SavedModel(model, tokenizer, config["model"], notes)
+
+
+def _load_weights(model: CTCModel, path: Path) -> None:
     try:
-        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_NAME))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        weights = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())
+        raise ModelFolderError(f"the weights {path} cannot be read: {reason}") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        # Torch lists every tensor on a line of its own; the first one tells what is wrong.
+        lines = [" ".join(line.split()) for line in str(error).splitlines()]
+        reason = lines[1] if len(lines) > 1 else lines[0]
         raise ModelFolderError(
-            f"the weights {folder / WEIGHTS_NAME} do not fit {CONFIG_NAME} beside them: {reason}"
+            f"the weights {path} do not fit {CONFIG_NAME} beside them: {reason}"
         ) from error
-    return SavedModel(model, tokenizer, config["model"], dict(config.get("training") or {}))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

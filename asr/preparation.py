@@ -10,7 +10,7 @@ from asr.corpora import Corpus, CorpusItem, ReadOptions, Refusal
 from asr.errors import CorpusError, ManifestError, UsageError
 from asr.files import atomic_write
 from asr.manifest import Utterance, read_manifest, write_manifest
-from asr.text import NORMALIZERS, normalize_text
+from asr.text import NORMALIZERS
 from asr.verification import Rules, Verified, verify_items
 
 TRAIN, VALID = "train", "valid"
@@ -84,81 +84,65 @@ def prepare_corpus(
     """Verify every file of a corpus and write a manifest for each split, sorted by id.
 
     With a validation set to hold out, the training splits (those called train..., or all if none
-    is) are joined and written as ``train.jsonl`` and ``valid.jsonl``. Files whose content would be
-    the same are not written again.
+    is) become ``train.jsonl`` and ``valid.jsonl``. Unchanged files are not written again.
 
     Args:
-        name: of the corpus, for the report.
-        corpus: how to read it.
-        root: where it lies.
+        name, corpus, root: what to read, and where it lies.
         out: folder for manifests, report and converted audio.
-        splits: which to prepare; all that are present when empty.
-        options: for the reader.
-        rules: what to demand; the corpus' own normaliser and characters when None.
-        hold_out: who becomes the validation set; the corpus' own default when None.
+        splits, options: what to read of it, and how; all that is present when empty.
+        rules, hold_out: what to demand, and who is to validate; the corpus' own when None.
         jobs: threads that decode; as many as there are cores when None.
 
     Returns:
         What was written, refused and left out.
 
     Raises:
-        UsageError: nothing was found, an unknown normaliser, or speakers that cannot be held out.
+        UsageError: nothing was found, or speakers cannot be held out as asked.
     """
     rules = rules or Rules(corpus.normalizer, corpus.characters)
-    normalize_text("", rules.normalizer)
-    wanted = list(splits) or corpus.splits(root)
-    refused: list[Refusal] = []
-    items = {split: _read(corpus, root, split, options, refused) for split in wanted}
-    if not any(items.values()):
-        raise UsageError(f"no utterance of {name} found in {root}; {_complaint(refused)}")
-    if hold_out is None:
-        hold_out = HoldOut(utterances=corpus.valid_utterances if TRAIN in items else 0)
-    items, valid_speakers = _hold_out(items, hold_out)
-    left_out: list[Refusal] = []
-    summaries = []
-    speakers: dict[str, set[str]] = {}
-    for manifest, members in items.items():
-        verified = []
-        verdicts = verify_items(manifest, _without_doubles(members, refused), rules, out, jobs)
-        for verdict in verdicts:
-            if isinstance(verdict, Verified):
-                verified.append(verdict)
-            else:
-                (left_out if verdict.sound else refused).append(verdict)
-        _write_manifest(out / f"{manifest}.jsonl", [entry.utterance for entry in verified])
-        if verified:
-            summaries.append(_summarize(manifest, verified))
-            speakers[manifest] = {entry.utterance.speaker for entry in verified} - {""}
+    faults: list[Refusal] = []
+    items = _read_splits(name, corpus, root, splits, options, faults)
+    hold_out = hold_out or HoldOut(utterances=corpus.valid_utterances if TRAIN in items else 0)
+    parts, valid_speakers = _hold_out(items, hold_out)
+    verified = {
+        part: _verify_part(part, members, rules, out, jobs, faults)
+        for part, members in parts.items()
+    }
     report = PreparationReport(
         corpus=name,
         root=str(root.absolute()),
         normalizer=str(NORMALIZERS[rules.normalizer]),
-        manifests=tuple(summaries),
+        manifests=tuple(_summarize(part, whole) for part, whole in verified.items() if whole),
         valid_speakers=valid_speakers,
-        shared_speakers=_shared(speakers),
-        refused=tuple(refused),
-        left_out=tuple(left_out),
+        shared_speakers=_shared(verified),
+        refused=tuple(fault for fault in faults if not fault.sound),
+        left_out=tuple(fault for fault in faults if fault.sound),
     )
-    _write_text(out / REPORT_NAME, json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n")
-    return report
+    return _write_report(out / REPORT_NAME, report)
 
 
-def _read(
+def _read_splits(
+    name: str,
     corpus: Corpus,
     root: Path,
-    split: str,
+    splits: Sequence[str],
     options: ReadOptions | None,
     refused: list[Refusal],
-) -> list[CorpusItem]:
-    items = []
-    try:
-        for entry in corpus.read(root, split, options or ReadOptions()):
-            if isinstance(entry, Refusal):
-                refused.append(entry)
-            else:
-                items.append(entry)
-    except CorpusError as error:
-        raise UsageError(str(error)) from error
+) -> dict[str, list[CorpusItem]]:
+    """Return the items of each split and add what the reader refuses to ``refused``."""
+    items: dict[str, list[CorpusItem]] = {}
+    for split in splits or corpus.splits(root):
+        items[split] = []
+        try:
+            for entry in corpus.read(root, split, options or ReadOptions()):
+                if isinstance(entry, Refusal):
+                    refused.append(entry)
+                else:
+                    items[split].append(entry)
+        except CorpusError as error:
+            raise UsageError(str(error)) from error
+    if not any(items.values()):
+        raise UsageError(f"no utterance of {name} found in {root}; {_complaint(refused)}")
     return items
 
 
@@ -230,6 +214,25 @@ def _without_doubles(items: list[CorpusItem], refused: list[Refusal]) -> list[Co
     return list(first.values())
 
 
+def _verify_part(
+    manifest: str,
+    items: list[CorpusItem],
+    rules: Rules,
+    out: Path,
+    jobs: int | None,
+    faults: list[Refusal],
+) -> list[Verified]:
+    """Write the manifest of what is good, and add the rest to ``faults``."""
+    verified = []
+    for verdict in verify_items(manifest, _without_doubles(items, faults), rules, out, jobs):
+        if isinstance(verdict, Verified):
+            verified.append(verdict)
+        else:
+            faults.append(verdict)
+    _write_manifest(out / f"{manifest}.jsonl", [entry.utterance for entry in verified])
+    return verified
+
+
 def _summarize(manifest: str, verified: list[Verified]) -> ManifestSummary:
     utterances = [entry.utterance for entry in verified]
     durations = [utterance.duration for utterance in utterances]
@@ -246,13 +249,12 @@ def _summarize(manifest: str, verified: list[Verified]) -> ManifestSummary:
     )
 
 
-def _shared(speakers: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
-    everyone = sorted(set().union(*speakers.values()))
-    places = {
-        speaker: tuple(manifest for manifest, names in speakers.items() if speaker in names)
-        for speaker in everyone
-    }
-    return {speaker: where for speaker, where in places.items() if len(where) > 1}
+def _shared(verified: Mapping[str, list[Verified]]) -> dict[str, tuple[str, ...]]:
+    places: dict[str, list[str]] = {}
+    for manifest, entries in verified.items():
+        for speaker in {entry.utterance.speaker for entry in entries} - {""}:
+            places.setdefault(speaker, []).append(manifest)
+    return {speaker: tuple(where) for speaker, where in sorted(places.items()) if len(where) > 1}
 
 
 def _write_manifest(path: Path, utterances: list[Utterance]) -> None:
@@ -268,8 +270,9 @@ def _write_manifest(path: Path, utterances: list[Utterance]) -> None:
     write_manifest(path, utterances)
 
 
-def _write_text(path: Path, text: str) -> None:
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    with atomic_write(path) as stream:
-        stream.write(text)
+def _write_report(path: Path, report: PreparationReport) -> PreparationReport:
+    text = json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as stream:
+            stream.write(text)
+    return report

@@ -108,13 +108,15 @@ class Recognizer:
             sample_rate: of a waveform; files say their own.
 
         Raises:
-            AudioError: the file cannot be read, or the waveform is not one-dimensional or finite.
+            AudioError: the file cannot be read, or the waveform is empty, not one-dimensional, not
+                of floats or not finite.
             UsageError: a waveform without a sample rate.
         """
         if isinstance(audio, (str, Path)):
             recording = self._read(audio)
         else:
-            recording = self._from_waveform(np.asarray(audio), sample_rate)
+            waveform = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else audio
+            recording = self._from_waveform(np.asarray(waveform), sample_rate)
         transcript = self._transcripts([recording], WINDOW_SECONDS)[0]
         if transcript.error:
             raise AudioError(transcript.error)
@@ -173,8 +175,13 @@ class Recognizer:
         )
 
     def _from_waveform(self, waveform: np.ndarray, sample_rate: int | None) -> _Recording:
-        if sample_rate is None:
+        if sample_rate is None or sample_rate < 1:
             raise UsageError("a waveform needs its sample_rate, such as sample_rate=16000")
+        if not np.issubdtype(waveform.dtype, np.floating):
+            raise AudioError(
+                f"the waveform is of type {waveform.dtype}; expected floats within [-1, 1]: divide "
+                "16-bit integers by 32768"
+            )
         if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
             raise AudioError(
                 f"the waveform has shape {waveform.shape}; expected finite samples (S,), S > 0"

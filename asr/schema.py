@@ -42,12 +42,28 @@ def check_keys(options: Mapping[str, Any], allowed: Iterable[str], where: str) -
     Raises:
         ConfigError: an unknown key; names it, its place and the nearest allowed key.
     """
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{where} is {options!r}; expected keys and values")
     allowed = list(allowed)
     for key in options:
         if key not in allowed:
-            near = get_close_matches(key, allowed, n=1, cutoff=0.5)
+            near = get_close_matches(str(key), allowed, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(allowed)}"
             raise ConfigError(f"unknown key '{where}.{key}'; {hint}")
+
+
+def section(config: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """Give the keys and values under a key; none where it is missing or empty.
+
+    Raises:
+        ConfigError: something else stands there.
+    """
+    found = config.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{where} is {found!r}; expected keys and values")
+    return dict(found)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from asr.errors import UsageError
 
-_APOSTROPHES = {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'"}
+# Signs that people type for an apostrophe: quotes, the modifier letter, the acute accent.
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\uff07\u00b4", "'"))
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,22 @@ def _fold_spaces(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def _is_letter(character: str) -> bool:
+    # A combining mark belongs to the letter before it.
+    return unicodedata.category(character)[0] in "LM"
+
+
 def _librispeech(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).upper()
+    # NFKC would break the acute accent into a space and a mark; upper case can bring forth new
+    # modifier apostrophes, hence the second translation.
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).upper()
+    text = text.translate(_APOSTROPHES)
     kept = []
     for position, character in enumerate(text):
-        character = _APOSTROPHES.get(character, character)
         if character == "'":
             # An apostrophe belongs to a word (JOHN'S, 'TIS, BOYS'); one that stands alone does not.
             beside = text[max(0, position - 1) : position] + text[position + 1 : position + 2]
-            kept.append("'" if any(map(str.isalpha, beside)) else " ")
+            kept.append("'" if any(_is_letter(character) for character in beside) else " ")
         else:
             kept.append(character if unicodedata.category(character)[0] in "LMN" else " ")
     return _fold_spaces("".join(kept))

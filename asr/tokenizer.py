@@ -13,6 +13,7 @@ from asr.files import atomic_write
 BLANK = 0
 _SPACE_NAME = "<space>"
 _BLANK_NAME = "<blank>"
+_SPACE_SIGN = "\u2581"
 
 
 class Tokenizer(ABC):
@@ -59,6 +60,9 @@ class CharacterTokenizer(Tokenizer):
 
     Args:
         characters: the vocabulary without the blank, each a single character.
+
+    Raises:
+        TokenizerError: no character, one twice, or white space other than the space.
     """
 
     kind = "characters"
@@ -69,6 +73,12 @@ class CharacterTokenizer(Tokenizer):
         if wrong or len(set(characters)) != len(characters) or not characters:
             raise TokenizerError(
                 f"a character vocabulary needs single characters, each once; found {characters!r}"
+            )
+        odd = [character for character in characters if character.isspace() and character != " "]
+        if odd:
+            raise TokenizerError(
+                f"white space {odd[0]!r} (U+{ord(odd[0]):04X}) cannot be a token; separate the "
+                "words of transcripts by single spaces"
             )
         self._characters = tuple(characters)
         self._ids = {character: index for index, character in enumerate(characters, start=1)}
@@ -147,6 +157,10 @@ class SentencePieceTokenizer(Tokenizer):
         Raises:
             ConfigError: the text is too little for so large a vocabulary, or has more characters.
         """
+        if vocabulary_size < 2:
+            raise ConfigError(
+                f"tokenizer.vocabulary_size is {vocabulary_size}; expected a number such as 256"
+            )
         buffer = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -194,8 +208,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._processor.encode(text)
-        if BLANK in ids:
-            known = {character for piece in self.tokens[1:] for character in piece} | {" "}
+        # Sentencepiece's own sign for a space would come back as one.
+        if BLANK in ids or _SPACE_SIGN in text:
+            known = {character for piece in self.tokens[1:] for character in piece}
+            known = known - {_SPACE_SIGN} | {" "}
             raise TokenizerError(_unknown(next(c for c in text if c not in known), text, known))
         return ids
 
@@ -247,6 +263,6 @@ def load_tokenizer(kind: str, folder: Path) -> Tokenizer:
     Raises:
         TokenizerError: an unknown kind, or a file that is missing or broken.
     """
-    if kind not in TOKENIZERS:
+    if str(kind) not in TOKENIZERS:
         raise TokenizerError(f"no tokenizer '{kind}'; there are {', '.join(TOKENIZERS)}")
     return TOKENIZERS[kind].load(folder)

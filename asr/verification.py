@@ -26,12 +26,18 @@ class Rules:
         characters: all that normalised transcripts may hold; empty for anything printable.
         min_seconds: shorter utterances are left out.
         max_seconds: longer utterances are left out.
+
+    Raises:
+        UsageError: no normaliser has that name.
     """
 
     normalizer: str = "none"
     characters: str = ""
     min_seconds: float = 0.0
     max_seconds: float = float("inf")
+
+    def __post_init__(self) -> None:
+        normalize_text("", self.normalizer)
 
 
 @dataclass(frozen=True)

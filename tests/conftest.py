@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(2)
+# Two test processes on two cores wait for each other's threads most of the time.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

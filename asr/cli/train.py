@@ -35,29 +35,28 @@ def run_words(words: list[str]) -> int:
         ConfigError: an override that names no key or no config.
     """
     _check_words(words)
-    failures: list[AsrError] = []
-    program = sys.argv[0]
+    failures: list[AsrError | OSError] = []
+    own = list(sys.argv)
 
     @hydra.main(version_base="1.3", config_path=str(share_folder() / "conf"), config_name="train")
     def task(config: DictConfig) -> float | None:
         # Lightning starts further processes with this process's command line.
         state = HydraConfig.get()
-        plain = _plain(config, state.runtime.output_dir, state.mode == RunMode.MULTIRUN)
-        sys.argv = [
-            program,
-            "train",
-            *state.overrides.task,
-            f"output_dir={plain['output_dir']}",
-        ]
         try:
+            plain = _plain(config, state.runtime.output_dir, state.mode == RunMode.MULTIRUN)
+            place = f"output_dir={_quoted(plain['output_dir'])}"
+            sys.argv = [own[0], "train", *state.overrides.task, place]
             return _train(plain)
-        except AsrError as error:
+        except (AsrError, OSError) as error:
             # Hydra would print a traceback.
             failures.append(error)
             return None
 
-    sys.argv = [program, f"hydra.searchpath=[file://{share_folder()}]", *words]
-    task()
+    sys.argv = [own[0], _search_path(), *words]
+    try:
+        task()
+    finally:
+        sys.argv = own
     for failure in failures[1:]:
         print(f"asr train: {failure}", file=sys.stderr)
     if failures:
@@ -68,7 +67,13 @@ def run_words(words: list[str]) -> int:
 def _train(config: dict[str, Any]) -> float:
     from asr.training import train
 
-    result = train(config)
+    try:
+        result = train(config)
+    except SystemExit as error:
+        # Lightning ends the process with code 1 when it is interrupted.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         print(
             f"best dev WER {result.wer:.2f} % in epoch {result.epoch}; model in {result.model}\n"
@@ -81,6 +86,8 @@ def _plain(config: DictConfig, job_dir: str, multirun: bool) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("recipes", None)
+    if not plain["output_dir"]:
+        raise ConfigError("output_dir is empty; expected a folder for the run")
     # A sweep gives every job a folder of its own.
     place = job_dir if multirun else str(plain["output_dir"])
     return {**plain, "output_dir": str(Path(place).absolute())}
@@ -99,9 +106,42 @@ def _check_words(words: list[str]) -> None:
         overrides = OverridesParser.create().parse_overrides(plain)
     except HydraException as error:
         raise ConfigError(f"cannot read the overrides: {_first_line(error)}") from error
-    if flags & {word.split("=")[0] for word in words}:
+    if flags & {word.split("=")[0] for word in words} or _names_hydra(plain, "searchpath"):
+        # Then there are configs besides ours, which only Hydra itself finds.
         return
+    several = [override for override in overrides if override.is_sweep_override()]
+    if several and not {"--multirun", "-m"} & set(words) and not _names_hydra(plain, "mode"):
+        raise ConfigError(
+            f"'{several[0].input_line}' gives several values; add --multirun to train once with "
+            "each, or brackets around them for a list"
+        )
+    for override in overrides:
+        _check_choice(override)
     _compose([_single(override) for override in overrides])
+
+
+def _names_hydra(words: list[str], key: str) -> bool:
+    return any(word.lstrip("+~").startswith(f"hydra.{key}=") for word in words)
+
+
+def _check_choice(override: Override) -> None:
+    group = override.get_key_element().lstrip("+~")
+    if not _is_group(group) or override.is_delete():
+        return
+    place = share_folder() / ("" if group == "recipes" else "conf") / group
+    known = sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.yaml"))
+    if override.is_sweep_override():
+        chosen: list[Any] = list(override.sweep_string_iterator())
+    else:
+        value = override.value()
+        chosen = value if isinstance(value, list) else [value]
+    for name in chosen:
+        if name is None and group == "recipes":
+            continue
+        if str(name).removesuffix(".yaml") not in known:
+            near = get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ConfigError(f"{group} has no '{name}'; {hint}there are {', '.join(known)}")
 
 
 def _single(override: Override) -> str:
@@ -113,32 +153,43 @@ def _single(override: Override) -> str:
 
 
 def _compose(overrides: list[str]) -> None:
-    share = share_folder()
-    search = f"hydra.searchpath=[file://{share}]"
     own = [word for word in overrides if not word.lstrip("+~").startswith("hydra")]
-    with hydra.initialize_config_dir(str(share / "conf"), version_base="1.3"):
+    with hydra.initialize_config_dir(str(share_folder() / "conf"), version_base="1.3"):
         try:
-            OmegaConf.to_container(hydra.compose("train", [search, *own]), resolve=True)
+            OmegaConf.to_container(hydra.compose("train", [_search_path(), *own]), resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
-            groups = [word for word in own if _is_group(share, word.partition("=")[0])]
+            groups = [word for word in own if _is_group(word.partition("=")[0])]
             try:
-                known = hydra.compose("train", [search, *groups])
+                known = hydra.compose("train", [_search_path(), *groups])
             except (HydraException, OmegaConfBaseException):
                 raise ConfigError(_first_line(error)) from error
             raise ConfigError(_explain(error, own, known)) from error
 
 
-def _is_group(share: Path, key: str) -> bool:
-    return (share / "conf" / key).is_dir() or key == "recipes"
+def _search_path() -> str:
+    # Hydra finds `recipes=an4/gru` beside its own groups.
+    return f"hydra.searchpath=[{_quoted(f'file://{share_folder()}')}]"
+
+
+def _quoted(text: str) -> str:
+    # Paths may hold what Hydra's grammar takes for syntax: commas, brackets, equals signs.
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def _is_group(key: str) -> bool:
+    return key == "recipes" or (key != "" and (share_folder() / "conf" / key).is_dir())
 
 
 def _explain(error: Exception, overrides: list[str], known: DictConfig) -> str:
     keys = list(flatten(OmegaConf.to_container(known, resolve=False)))  # type: ignore[arg-type]
+    sections = {key[:dot] for key in keys for dot in range(len(key)) if key[dot] == "."}
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
-        if key not in keys and not any(name.startswith(f"{key}.") for name in keys):
-            near = get_close_matches(key, keys, n=1, cutoff=0.5)
+        if key not in keys and key not in sections and not word.startswith("+"):
+            near = get_close_matches(key, [*keys, *sections], n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else "see `asr train --cfg job`"
+            if key.startswith("trainer."):
+                hint += f" Further arguments of lightning.Trainer take a plus: +{key}=..."
             return f"unknown key '{key}'; {hint}"
     return _first_line(error)
 

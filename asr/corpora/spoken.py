@@ -230,19 +230,17 @@ def _read_all(chapters: list[_Chapter], jobs: int | None) -> list[float]:
     """Let processes read the chapters and return the seconds of each."""
     processes = min(jobs or os.cpu_count() or 1, len(chapters))
     # Forked children would inherit the locks of whatever threads the caller has running.
-    pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_parent
-    )
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    # Ctrl-C is the parent's to answer: children started while it is blocked never see it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         done = pool.map(_read_aloud, chapters)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return list(tqdm(done, "speaking", total=len(chapters), unit="speaker", disable=None))
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # After a failure nobody wants the rest; after a success there is none.
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _read_aloud(chapter: _Chapter) -> float:

@@ -49,7 +49,7 @@ class BatchSampler:
         world_size: how many parts there are.
 
     Raises:
-        ConfigError: a batch shorter than the longest utterance.
+        ConfigError: no utterance, or a batch shorter than the longest one.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class BatchSampler:
         self._cached: tuple[int, list[list[Draw]]] | None = None
         # Lightning announces epochs to `batch_sampler.sampler`, not to the batch sampler.
         self.sampler = self
+        if not self.ids:
+            raise ConfigError("there is no utterance to make batches of; look at the manifest")
         longest = int(self.durations.argmax())
         slowest = min(speed.factors) if speed else 1.0
         if self.durations[longest] / slowest > batch_seconds:
@@ -128,6 +130,8 @@ class BatchSampler:
             batches += self._cut(pool, seconds)
         if self.shuffle:
             generator.shuffle(batches)
+        for batch in batches:
+            batch.sort(key=lambda index: -seconds[index])
         draws = [[Draw(i, seeds[i], 1.0, len(batch)) for i in batch] for batch in batches]
         self._cached = (epoch, draws)
         return draws

@@ -67,10 +67,8 @@ class LayerFunction(torch.autograd.Function):
         D, _, H = weight_recurrent.shape
         x_product = x.to(product_dtype)
         states = weight_recurrent.new_empty(T + 2, B, D * H)
-        if state is None:
-            states[:: T + 1] = 0
-        else:
-            states[:: T + 1] = state.transpose(0, 1).reshape(B, D * H)
+        initial = 0 if state is None else state.transpose(0, 1).reshape(B, D * H)
+        states[:: T + 1] = initial
         sides = states.chunk(D, dim=2)
         weights = _directions(weight_input, weight_recurrent, bias, bias_recurrent, product_dtype)
         tasks = [
@@ -202,16 +200,19 @@ def run_layer(
     Returns:
         Output (T, B, D * H), zero beyond the lengths, and final states (D, B, H).
     """
-    result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
-        x,
-        state,
-        padding,
-        weight_input,
-        weight_recurrent,
-        bias,
-        bias_recurrent,
-        after,
-        product_dtype,
-        torch.is_grad_enabled(),
-    )
+    # An exported graph is for inference; its tracer cannot record the in-place steps otherwise.
+    training = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    with torch.set_grad_enabled(training):
+        result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
+            x,
+            state,
+            padding,
+            weight_input,
+            weight_recurrent,
+            bias,
+            bias_recurrent,
+            after,
+            product_dtype,
+            training,
+        )
     return result

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 BLOCK_ROWS = 512
 """Rows (frames times batch) of an input product whose result is not kept."""
 
@@ -119,8 +118,8 @@ def _sigmoid_(x: Tensor, one: Tensor) -> None:
     """Put the logistic function of ``x`` in its place; ``one`` is ones_like(x[:1, :1]).
 
     The gradient of softplus is the logistic function. On CPUs this kernel is up to five times
-    faster than ``torch.sigmoid``'s, which is slower than the matrix product of a step; both are
-    exact to the last bit but one.
+    faster than ``torch.sigmoid``'s, which can take as long as the matrix product of a step; their
+    errors are alike.
     """
     torch.ops.aten.softplus_backward.grad_input(one, x, 1, 40, grad_input=x)
 

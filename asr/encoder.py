@@ -67,7 +67,9 @@ class ResidualGRU(nn.Module):
         if width % directions:
             raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
         self.norm = nn.LayerNorm(width)
-        self.gru = GRU(width, width // directions, reset=reset, bidirectional=bidirectional)
+        self.gru = GRU(
+            width, width // directions, reset=reset, bidirectional=bidirectional, orthogonal=True
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:

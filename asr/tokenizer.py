@@ -74,12 +74,7 @@ class CharacterTokenizer(Tokenizer):
             raise TokenizerError(
                 f"a character vocabulary needs single characters, each once; found {characters!r}"
             )
-        odd = [character for character in characters if character.isspace() and character != " "]
-        if odd:
-            raise TokenizerError(
-                f"white space {odd[0]!r} (U+{ord(odd[0]):04X}) cannot be a token; separate the "
-                "words of transcripts by single spaces"
-            )
+        _refuse_white_space(characters)
         self._characters = tuple(characters)
         self._ids = {character: index for index, character in enumerate(characters, start=1)}
 
@@ -156,11 +151,14 @@ class SentencePieceTokenizer(Tokenizer):
 
         Raises:
             ConfigError: the text is too little for so large a vocabulary, or has more characters.
+            TokenizerError: the text has white space other than the space.
         """
         if vocabulary_size < 2:
             raise ConfigError(
                 f"tokenizer.vocabulary_size is {vocabulary_size}; expected a number such as 256"
             )
+        texts = list(texts)
+        _refuse_white_space(set().union(*texts))
         buffer = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -173,6 +171,8 @@ class SentencePieceTokenizer(Tokenizer):
                 unk_id=BLANK,
                 bos_id=-1,
                 eos_id=-1,
+                # Sentencepiece leaves out longer lines without a word.
+                max_sentence_length=1 + max((len(text.encode()) for text in texts), default=1),
                 # One thread: the pieces must not depend on the machine.
                 num_threads=1,
                 minloglevel=2,
@@ -221,6 +221,16 @@ class SentencePieceTokenizer(Tokenizer):
     def save(self, folder: Path) -> None:
         with atomic_write(folder / self.file_name, "wb") as stream:
             stream.write(self._model)
+
+
+def _refuse_white_space(characters: Iterable[str]) -> None:
+    # Decoding folds white space: anything but the space would not come back.
+    odd = sorted(character for character in characters if character.isspace() and character != " ")
+    if odd:
+        raise TokenizerError(
+            f"white space {odd[0]!r} (U+{ord(odd[0]):04X}) cannot be a token; separate the words "
+            "of transcripts by single spaces"
+        )
 
 
 def _unknown(character: str, text: str, known: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ MODULES = {dotted_name(path): path for path in FILES}
 
 def part_of(module: str) -> str:
     """Give the part that a module belongs to: ``cli`` for ``asr.cli.train``."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def for_types_only(node: ast.AST) -> bool:

@@ -1,6 +1,5 @@
 """Files and folders appear whole or not at all."""
 
-import os
 import subprocess
 import sys
 
@@ -94,7 +93,7 @@ def test_a_link_to_a_folder_is_replaced_and_its_folder_kept(tmp_path):
     fill(tmp_path / "link", "new")
     assert (tmp_path / "link" / "x").read_text() == "new"
     assert (tmp_path / "real" / "x").read_text() == "old"
-    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+    assert set(tmp_path.iterdir()) == {tmp_path / "link", tmp_path / "real"}
 
 
 def test_a_file_in_the_folders_place_is_kept(tmp_path):
@@ -102,4 +101,4 @@ def test_a_file_in_the_folders_place_is_kept(tmp_path):
     with pytest.raises(NotADirectoryError, match="is a file; expected a folder"):
         fill(tmp_path / "model", "new")
     assert (tmp_path / "model").read_text() == "a file"
-    assert os.listdir(tmp_path) == ["model"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]

@@ -102,10 +102,16 @@ def test_the_sign_sentencepiece_uses_for_spaces_is_no_letter(pieces):
         pieces.encode("THE\u2581FOX")
 
 
+@pytest.mark.parametrize("kind", ["characters", "sentencepiece"])
 @pytest.mark.parametrize("odd", ["\n", "\r", "\t", "\u00a0"])
-def test_white_space_other_than_the_space_is_no_token(odd):
+def test_white_space_other_than_the_space_is_no_token(kind, odd):
     with pytest.raises(TokenizerError, match=f"U\\+{ord(odd):04X}"):
-        CharacterTokenizer.train([f"A{odd}B"])
+        train_tokenizer(kind, [*SENTENCES, f"A{odd}B"], 44)
+
+
+def test_very_long_transcripts_are_learned_from_as_well():
+    line = "ABCDEFGHI \u00c9" * 1000
+    assert train_tokenizer("sentencepiece", [line], 13).encode("\u00c9")
 
 
 @pytest.mark.parametrize("characters", [[], ["A", "A"], ["AB"]])

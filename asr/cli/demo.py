@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from asr.errors import AsrError, ConfigError
+from asr.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +91,7 @@ def _ending(place: Path, seconds: float) -> str:
     example = _some_recordings(place / "data" / "test.jsonl")[0]
     model = place / "run" / "model"
     return f"""
-Done in {seconds / 60:.1f} minutes: word error rate {_wer(score):.2f} % on speakers never heard in \
+Done in {seconds / 60:.1f} minutes: word error rate {100 * score['wer']:.2f} % on speakers never heard in \
 training.
   model        {model}
   transcripts  {place / "transcripts"} (some), {place / "evaluation" / "hypotheses.txt"} (all)
@@ -101,10 +101,3 @@ Next:
   asr transcribe {shlex.quote(example)} -m {model}
   asr prepare folder --root YOUR_RECORDINGS -o data/mine
   asr train data.train=data/mine/train.jsonl data.valid=data/mine/valid.jsonl name=mine"""
-
-
-def _wer(score: dict[str, object]) -> float:
-    words = score["words"]
-    if not isinstance(words, dict) or "rate" not in words:
-        raise AsrError("the evaluation's score.json lacks words.rate")
-    return 100 * float(words["rate"])

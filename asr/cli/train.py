@@ -52,7 +52,10 @@ def run_words(words: list[str]) -> int:
             failures.append(error)
             return None
 
-    sys.argv = [own[0], _search_path(), *words]
+    # Hydra's parser takes overrides in one row only, behind its flags and their values.
+    overrides = [word for word in words if _is_override(word)]
+    flags = [word for word in words if not _is_override(word)]
+    sys.argv = [own[0], *flags, _search_path(), *overrides]
     try:
         task()
     finally:
@@ -95,7 +98,7 @@ def _plain(config: DictConfig, job_dir: str, multirun: bool) -> dict[str, Any]:
 
 def _check_words(words: list[str]) -> None:
     # Hydra's messages on a mistyped override take several lines; ours is one sentence.
-    plain = [word for word in words if "=" in word and not word.startswith("-")]
+    plain = [word for word in words if "=" in word and _is_override(word)]
     strays = [word for word in words if "=" not in word and not word.startswith(("-", "~"))]
     flags = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--package"}
     for stray in strays:
@@ -118,6 +121,10 @@ def _check_words(words: list[str]) -> None:
     for override in overrides:
         _check_choice(override)
     _compose([_single(override) for override in overrides])
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
 
 
 def _names_hydra(words: list[str], key: str) -> bool:

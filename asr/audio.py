@@ -1,5 +1,6 @@
 """Audio files become mono float32 waveforms at the asked sample rate, and nowhere else."""
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +163,11 @@ def write_flac(path: Path | str, waveform: Samples, sample_rate: int) -> None:
     # libsndfile's own conversion scales by 32767 on the way out but 32768 on the way in.
     scaled = np.rint(waveform * np.float32(32768))
     integers = np.clip(scaled, -32768, 32767).astype(np.int16)
+    # A full disk while libsndfile writes would print tracebacks out of its callbacks.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, integers, sample_rate, format="FLAC", subtype="PCM_16")
     with atomic_write(path, "wb") as stream:
-        soundfile.write(stream, integers, sample_rate, format="FLAC", subtype="PCM_16")
+        stream.write(encoded.getbuffer())
 
 
 def read_raw_pcm(

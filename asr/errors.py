@@ -37,6 +37,8 @@ class TokenizerError(AsrError):
 class CorpusError(AsrError):
     """A corpus does not have the layout that its official release has."""
 
+    exit_code = 2
+
 
 class ScoringError(AsrError):
     """References and hypotheses cannot be joined: ids are missing, unknown or doubled."""

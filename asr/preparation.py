@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr.corpora import Corpus, CorpusItem, ReadOptions, Refusal
-from asr.errors import CorpusError, ManifestError, UsageError
+from asr.errors import ManifestError, UsageError
 from asr.files import atomic_write
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.text import NORMALIZERS
@@ -97,6 +97,7 @@ def prepare_corpus(
         What was written, refused and left out.
 
     Raises:
+        CorpusError: the layout is not the corpus' own.
         UsageError: nothing was found, or speakers cannot be held out as asked.
     """
     rules = rules or Rules(corpus.normalizer, corpus.characters)
@@ -133,14 +134,11 @@ def _read_splits(
     items: dict[str, list[CorpusItem]] = {}
     for split in splits or corpus.splits(root):
         items[split] = []
-        try:
-            for entry in corpus.read(root, split, options or ReadOptions()):
-                if isinstance(entry, Refusal):
-                    refused.append(entry)
-                else:
-                    items[split].append(entry)
-        except CorpusError as error:
-            raise UsageError(str(error)) from error
+        for entry in corpus.read(root, split, options or ReadOptions()):
+            if isinstance(entry, Refusal):
+                refused.append(entry)
+            else:
+                items[split].append(entry)
     if not any(items.values()):
         raise UsageError(f"no utterance of {name} found in {root}; {_complaint(refused)}")
     return items

@@ -32,7 +32,7 @@ class SpeedPerturbation:
     def __init__(self, factors: tuple[float, ...] = (0.9, 1.0, 1.1)) -> None:
         numbers = all(isinstance(factor, (int, float)) for factor in factors)
         if not factors or not numbers or any(not 0.5 <= factor <= 2 for factor in factors):
-            raise ConfigError(f"augment.speed_factors are {factors}; expected speeds in [0.5, 2]")
+            raise ConfigError(f"augment.speed is {factors}; expected speeds in [0.5, 2]")
         self.factors = tuple(factors)
 
     def factor(self, seed: int) -> float:
@@ -78,9 +78,11 @@ class SpecAugment(nn.Module):
     ) -> None:
         super().__init__()
         if min(frequency_masks, frequency_width, time_masks, time_width) < 0:
-            raise ConfigError("augment: counts and widths of masks must be 0 or more")
+            raise ConfigError("augment.specaugment: counts and widths of masks must be 0 or more")
         if not 0 <= time_ratio <= 1:
-            raise ConfigError(f"augment.time_ratio is {time_ratio}; expected a share in [0, 1]")
+            raise ConfigError(
+                f"augment.specaugment.time_ratio is {time_ratio}; expected a share in [0, 1]"
+            )
         self.frequency_masks = frequency_masks
         self.frequency_width = frequency_width
         self.time_masks = time_masks

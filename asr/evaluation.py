@@ -139,14 +139,8 @@ def evaluate(
     transcripts = list(bar)
     processing_seconds = time.perf_counter() - started
     _check_order(utterances, transcripts)
+    score = _score(references, utterances, transcripts, normalizer)
     pairs = list(zip(utterances, transcripts, strict=True))
-    hypotheses = {
-        utterance.id: normalize_text(transcript.text, normalizer)
-        for utterance, transcript in pairs
-        if transcript.error is None
-    }
-    score = score_pairs(references, hypotheses)
-    cross_check(score)
     evaluation = Evaluation(
         score=score,
         failures=tuple(
@@ -169,6 +163,22 @@ def evaluate(
     if output_dir is not None:
         write_evaluation(output_dir, evaluation)
     return evaluation
+
+
+def _score(
+    references: dict[str, str],
+    utterances: Sequence[Utterance],
+    transcripts: "Sequence[Transcript]",
+    normalizer: str,
+) -> Score:
+    hypotheses = {
+        utterance.id: normalize_text(transcript.text, normalizer)
+        for utterance, transcript in zip(utterances, transcripts, strict=True)
+        if transcript.error is None
+    }
+    score = score_pairs(references, hypotheses)
+    cross_check(score)
+    return score
 
 
 def _references(utterances: Sequence[Utterance], normalizer: str) -> dict[str, str]:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from asr.errors import ConfigError
 from asr.padding import length_mask, mask_padding
 
-NORMALIZATIONS = ("utterance", "none")
+NORMALIZATIONS = ("utterance", "mean", "none")
 # Power below which a mel band counts as silent: 16-bit dither lies near 1e-7 a bin.
 POWER_FLOOR = 1e-7
 # Keeps the spread of digital silence, which is 0, from becoming a divisor.
 MIN_STANDARD_DEVIATION = 1e-2
+# That of natural logarithms of mel power in clean speech, roughly: AN4 has 2.1 to 2.6 a band.
+TYPICAL_STANDARD_DEVIATION = 2.5
 
 
 class LogMel(nn.Module):
@@ -172,5 +174,7 @@ class LogMel(nn.Module):
         relative = (features - features[:, :1]) * mask
         mean = relative.sum(dim=1, keepdim=True) / count
         centred = (relative - mean) * mask
+        if self.normalize == "mean":
+            return centred / TYPICAL_STANDARD_DEVIATION
         variance = centred.square().sum(dim=1, keepdim=True) / count
         return centred / variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)

@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from asr.errors import ConfigError
 
@@ -78,14 +79,27 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_type(value: Any, annotation: Any, where: str) -> None:
-    expected: dict[Any, tuple[type, ...]] = {
-        int: (int,),
-        float: (int, float),
-        str: (str,),
-        bool: (bool,),
-    }
-    kinds = expected.get(annotation)
-    if kinds is None:
+    if get_origin(annotation) is tuple:
+        kind, *others = get_args(annotation)
+        count = None if Ellipsis in others else 1 + len(others)
+        if not isinstance(value, list | tuple) or len(value) != (count or len(value)):
+            many = f"{count} of" if count else "of"
+            raise ConfigError(f"{where} is {value!r}; expected a list {many} {kind.__name__}")
+        for item in value:
+            _check_type(item, kind, where)
         return
-    if not isinstance(value, kinds) or (isinstance(value, bool) and annotation is not bool):
-        raise ConfigError(f"{where} is {value!r}; expected {annotation.__name__}")
+    kinds = _kinds(annotation)
+    if not kinds:
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = ["null" if kind is NoneType else kind.__name__ for kind in kinds]
+        raise ConfigError(f"{where} is {value!r}; expected {' or '.join(names)}")
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    # The types of plain values that an annotation allows; none if it allows other things too.
+    several = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if several else (annotation,)
+    if not set(kinds) <= {int, float, str, bool, NoneType}:
+        return ()
+    return (*kinds, int) if float in kinds and int not in kinds else kinds

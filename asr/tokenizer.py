@@ -172,7 +172,7 @@ class SentencePieceTokenizer(Tokenizer):
                 bos_id=-1,
                 eos_id=-1,
                 # Sentencepiece leaves out longer lines without a word.
-                max_sentence_length=1 + max((len(text.encode()) for text in texts), default=1),
+                max_sentence_length=max([10, *(len(text.encode()) + 1 for text in texts)]),
                 # One thread: the pieces must not depend on the machine.
                 num_threads=1,
                 minloglevel=2,

@@ -114,8 +114,10 @@ def test_gradients_of_a_batch_are_the_sum_of_those_of_its_utterances(reset, subs
     together = gradients(range(5))
     singly = [sum(parts) for parts in zip(*(gradients([row]) for row in range(5)), strict=True)]
     for found, expected in zip(together, singly, strict=True):
-        assert expected.abs().max() > 0
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        # The sums of a long loss cancel: their rounding goes by the largest gradient.
+        largest = expected.abs().max()
+        assert largest > 0
+        assert (found - expected).abs().max() < 1e-4 * largest
 
 
 def test_a_unidirectional_encoder_does_not_look_ahead():

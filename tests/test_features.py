@@ -69,6 +69,16 @@ def test_log_mel_is_that_of_numpy(sample_rate, n_mels, samples):
     np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-4)
 
 
+def test_power_below_the_floor_counts_as_the_floor():
+    quiet = noise(16000)
+    quiet[4000:8000] *= 1e-4
+    quiet[8000:12000] = 0
+    found, _ = LogMel().log_mel(quiet.unsqueeze(0), torch.tensor([16000]))
+    expected = numpy_log_mel(quiet.numpy(), 16000, 80)
+    assert 0.2 < (expected == np.log(1e-7)).mean() < 0.6
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-4)
+
+
 def test_a_sine_is_loudest_in_the_band_around_its_frequency():
     seconds = torch.arange(16000) / 16000
     found, _ = LogMel().log_mel(torch.sin(2 * np.pi * 1000 * seconds)[None], torch.tensor([16000]))

@@ -102,3 +102,13 @@ def test_a_file_in_the_folders_place_is_kept(tmp_path):
         fill(tmp_path / "model", "new")
     assert (tmp_path / "model").read_text() == "a file"
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
+def test_a_swap_that_fails_brings_the_old_folder_back(tmp_path):
+    folder = tmp_path / "model"
+    fill(folder, "old")
+    with pytest.raises(OSError), atomic_folder(folder) as place:
+        # Somebody clears the unfinished folder away.
+        place.rmdir()
+    assert (folder / "x").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]

@@ -23,9 +23,9 @@ def make_model(subsampling=4, bidirectional=True):
     model = build_model({"features": features, "encoder": encoder}, 5).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("gru.layers.0.bias"):
-            # An update gate near 1: a state is forgotten within some ten frames.
+            # An update gate near 1: a state is forgotten within a few frames.
             gates = parameter.detach().chunk(3, dim=1)
-            gates[1].fill_(2.0)
+            gates[1].fill_(3.0)
     return model
 
 

@@ -90,9 +90,9 @@ def _ending(place: Path, seconds: float) -> str:
     score = json.loads((place / "evaluation" / "score.json").read_text(encoding="utf-8"))
     example = _some_recordings(place / "data" / "test.jsonl")[0]
     model = place / "run" / "model"
+    wer = 100 * score["wer"]
     return f"""
-Done in {seconds / 60:.1f} minutes: word error rate {100 * score['wer']:.2f} % on speakers never heard in \
-training.
+Done in {seconds / 60:.1f} minutes: word error rate {wer:.2f} % on speakers never heard in training.
   model        {model}
   transcripts  {place / "transcripts"} (some), {place / "evaluation" / "hypotheses.txt"} (all)
   alignments   {place / "evaluation" / "alignments.txt"}

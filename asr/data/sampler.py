@@ -187,7 +187,10 @@ class ValidationSampler(BatchSampler):
     """Deals whole batches to ranks, each utterance exactly once, since scores are only summed."""
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        yield from self.batches(0)[self.rank :: self.world_size]
+        batches = self.batches(0)
+        # A rank without a batch of its own would leave the others waiting for its sums.
+        idle = [[batches[0][0]._replace(weight=0.0)]]
+        yield from batches[self.rank :: self.world_size] or idle
 
     def __len__(self) -> int:
-        return len(self.batches(0)[self.rank :: self.world_size])
+        return len(self.batches(0)[self.rank :: self.world_size]) or 1

@@ -85,9 +85,13 @@ class Checkpoints(Callback):
     def _save(self, trainer: lightning.Trainer) -> None:
         self._saved_step = trainer.global_step
         beside = self.run.path / ".last.ckpt.part"
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            beside.replace(self.run.last_checkpoint)
+        try:
+            trainer.save_checkpoint(beside)
+            if trainer.is_global_zero:
+                beside.replace(self.run.last_checkpoint)
+        finally:
+            if trainer.is_global_zero:
+                beside.unlink(missing_ok=True)
 
 
 class Report(Callback):

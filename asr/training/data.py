@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from asr.augment import SpeedPerturbation
 from asr.data import Batch, BatchSampler, SpeechDataset
 from asr.data.sampler import ValidationSampler
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 from asr.manifest import Utterance
 from asr.tokenizer import Tokenizer
 
@@ -30,7 +30,7 @@ class SpeechData(lightning.LightningDataModule):
 
     Raises:
         TokenizerError: a transcript has a character that the tokenizer lacks.
-        ConfigError: a batch shorter than the longest utterance.
+        ConfigError: a batch shorter than the longest utterance, or fewer than no workers.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class SpeechData(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if workers < 0:
+            raise ConfigError(f"data.workers is {workers}; expected 0 or more")
         self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed)
         self.valid_set = SpeechDataset(valid, tokenizer, sample_rate)
         self.workers = workers

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from asr.augment import SpecAugment, SpeedPerturbation
@@ -94,14 +95,19 @@ def train(config: Mapping[str, Any]) -> TrainingResult:
         if trainer.is_global_zero:
             _announce(parts, run, start)
         # The checkpoint is this run's own, and older Lightning states hold more than tensors.
-        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
+        try:
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
+        except SystemExit:
+            # Lightning ends the process with code 1 when it is interrupted.
+            if not trainer.interrupted:
+                raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     return TrainingResult(run.model, checkpoints.best[0], checkpoints.best_epoch + 1, resumed)
 
 
 def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
-    seed = int(config["seed"])
+    seed = _whole_number(config["seed"], "seed", least=0)
     data_options = dict(config["data"])
     train_set = _manifests(data_options.pop("train", None), "data.train")
     valid_set = _manifests(data_options.pop("valid", None), "data.valid")
@@ -109,12 +115,15 @@ def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
     tokenizer = _tokenizer(config["tokenizer"], train_set, run)
     augment = dict(config["augment"])
     check_keys(augment, ("speed", "specaugment"), "augment")
-    speed = SpeedPerturbation(tuple(augment["speed"])) if augment.get("speed") else None
+    factors = augment.get("speed")
+    speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
     masks = augment.get("specaugment")
     spec_augment = None if masks is None else build(SpecAugment, masks, "augment.specaugment")
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
-    skip = bool(data_options.pop("skip_infeasible", False))
+    skip = data_options.pop("skip_infeasible", False)
+    if not isinstance(skip, bool):
+        raise ConfigError(f"data.skip_infeasible is {skip!r}; expected true or false")
     train_set = _feasible(train_set, tokenizer, model, skip)
     data = build(
         SpeechData,
@@ -137,8 +146,14 @@ def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
         seed=seed,
     )
     check_keys(config["checkpoint"], ("every_steps",), "checkpoint")
-    every_steps = int(config["checkpoint"]["every_steps"])
+    every_steps = _whole_number(config["checkpoint"]["every_steps"], "checkpoint.every_steps", 1)
     return _Parts(module, data, tokenizer, dict(config["trainer"]), every_steps)
+
+
+def _whole_number(value: Any, where: str, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{where} is {value!r}; expected a whole number, {least} or more")
+    return value
 
 
 def _manifests(paths: Any, where: str) -> list[Utterance]:
@@ -212,21 +227,25 @@ def _trainer(
         notes = {"name": config["name"], "seed": config["seed"], **facts}
         save_model(folder, parts.module.model, parts.tokenizer, config["model"], notes)
 
+    _whole_number(parts.trainer_options.get("max_epochs"), "trainer.max_epochs", least=1)
     checkpoints = Checkpoints(run, parts.every_steps, export)
-    trainer = build(
-        lightning.Trainer,
-        parts.trainer_options,
-        "trainer",
-        callbacks=[Report(run), checkpoints],
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
-        default_root_dir=run.path,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        # The sampler deals batches out to ranks itself.
-        use_distributed_sampler=False,
-    )
+    try:
+        trainer = build(
+            lightning.Trainer,
+            parts.trainer_options,
+            "trainer",
+            callbacks=[Report(run), checkpoints],
+            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            default_root_dir=run.path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # The sampler deals batches out to ranks itself.
+            use_distributed_sampler=False,
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer, checkpoints
 
 

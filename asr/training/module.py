@@ -163,6 +163,9 @@ class CTCTraining(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Decode a batch greedily and count its errors."""
+        if not bool(batch.weights.any()):
+            # It only keeps an otherwise idle rank in step.
+            return
         log_probs, lengths = self.model(batch.waveforms, batch.sample_lengths)
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
         total, count = self._loss

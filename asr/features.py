@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from asr.errors import ConfigError
 from asr.padding import length_mask, mask_padding
 
-NORMALIZATIONS = ("utterance", "mean", "none")
+NORMALIZATIONS = ("mean", "utterance", "none")
 # Power below which a mel band counts as silent: 16-bit dither lies near 1e-7 a bin.
 POWER_FLOOR = 1e-7
 # Keeps the spread of digital silence, which is 0, from becoming a divisor.
 MIN_STANDARD_DEVIATION = 1e-2
-# That of natural logarithms of mel power in clean speech, roughly: AN4 has 2.1 to 2.6 a band.
+# Roughly that of natural logarithms of mel power in speech: AN4's bands have 2.1 to 3.8.
 TYPICAL_STANDARD_DEVIATION = 2.5
 
 
@@ -30,8 +30,9 @@ class LogMel(nn.Module):
         n_mels: mel bands, F.
         window_ms: length of the Hann window in milliseconds.
         hop_ms: distance of frames in milliseconds.
-        normalize: ``"utterance"`` for zero mean and unit variance of each band over the
-            utterance's own frames, ``"none"`` for the logarithms as they are.
+        normalize: ``"mean"`` takes from each band its mean over the utterance's own frames and
+            divides all by one constant, so that loud bands stay loud; ``"utterance"`` gives each
+            band unit variance as well; ``"none"`` leaves the logarithms as they are.
 
     Raises:
         ConfigError: an unknown normalisation, or more bands than the spectrum can fill.
@@ -43,7 +44,7 @@ class LogMel(nn.Module):
         n_mels: int = 80,
         window_ms: float = 25.0,
         hop_ms: float = 10.0,
-        normalize: str = "utterance",
+        normalize: str = "mean",
     ) -> None:
         super().__init__()
         if normalize not in NORMALIZATIONS:
@@ -156,7 +157,7 @@ class LogMel(nn.Module):
         return torch.log(power.T.clamp_min(POWER_FLOOR))
 
     def normalized(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Bring each band of each utterance to zero mean and unit variance.
+        """Normalise each utterance over its own frames, as ``normalize`` says.
 
         Args:
             features: ``(B, T, F)`` as ``log_mel`` returns them.

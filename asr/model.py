@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from asr.encoder import GRUEncoder
 from asr.errors import ConfigError
 from asr.features import LogMel
-from asr.schema import build, check_keys, section
+from asr.schema import build, check_keys, defaults, section
 
 ENCODERS = {"gru": GRUEncoder}
 
@@ -103,3 +103,19 @@ def build_model(config: Mapping[str, Any], vocabulary_size: int) -> CTCModel:
         raise ConfigError(f"model.encoder.kind is '{kind}'; expected {', '.join(ENCODERS)}")
     encoder = build(ENCODERS[kind], options, "model.encoder", n_mels=features.n_mels)
     return CTCModel(features, encoder, vocabulary_size)
+
+
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to a model's configuration every default that it leaves out.
+
+    What is saved must not change its meaning when a default changes.
+
+    Args:
+        config: as for ``build_model``.
+    """
+    features = section(config, "features", "model.features")
+    encoder = {"kind": "gru", **section(config, "encoder", "model.encoder")}
+    return {
+        "features": {**defaults(LogMel), **features},
+        "encoder": {**defaults(ENCODERS[encoder["kind"]]), **encoder},
+    }

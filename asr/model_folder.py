@@ -13,7 +13,7 @@ import yaml
 from asr import __version__
 from asr.errors import AsrError, ModelFolderError
 from asr.files import atomic_folder, atomic_write
-from asr.model import CTCModel, build_model
+from asr.model import CTCModel, build_model, complete_config
 from asr.schema import section
 from asr.tokenizer import Tokenizer, load_tokenizer
 
@@ -78,7 +78,7 @@ def save_model(
                 "torch": torch.__version__.split("+")[0],
                 "python": platform.python_version(),
             },
-            "model": dict(config),
+            "model": complete_config(config),
             "tokenizer": {"kind": tokenizer.kind},
             "decoder": {"kind": "greedy"},
             "training": dict(notes or {}),

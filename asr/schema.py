@@ -37,6 +37,12 @@ def build(factory: Callable[..., T], options: Mapping[str, Any], where: str, **g
     return factory(**options, **given)
 
 
+def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Give the keyword arguments that a constructor can do without, and their values."""
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 def check_keys(options: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
     """Refuse keys that nothing reads.
 

@@ -100,7 +100,7 @@ def test_there_are_samples_divided_by_hop_frames(sample_rate):
         assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("normalize", ["utterance", "none"])
+@pytest.mark.parametrize("normalize", ["mean", "utterance", "none"])
 def test_an_utterance_alone_is_as_in_a_batch_with_garbage_behind_it(normalize):
     features = LogMel(normalize=normalize)
     waveforms = [noise(samples, seed) for seed, samples in enumerate([16000, 159, 5003, 11111])]
@@ -118,7 +118,7 @@ def test_an_utterance_alone_is_as_in_a_batch_with_garbage_behind_it(normalize):
 
 def test_silent_bands_are_the_same_alone_and_in_a_batch():
     # Their spread is near 0: normalisation multiplies whatever rounding error there is by 100.
-    features = LogMel()
+    features = LogMel(normalize="utterance")
     hum = 0.3 * torch.sin(torch.arange(50000) / 50)
     click = torch.zeros(33333)
     click[20000] = 0.001
@@ -132,12 +132,19 @@ def test_digital_silence_gives_zeros(features):
     assert alone(features, torch.zeros(16000)).eq(0).all()
 
 
-def test_each_band_has_zero_mean_and_unit_variance_over_its_own_frames(features):
+def test_each_band_has_zero_mean_and_unit_variance_over_its_own_frames():
     batch, sample_lengths = pad_sequences([noise(16000), noise(6400)])
-    found, lengths = features(batch, sample_lengths)
+    found, lengths = LogMel(normalize="utterance")(batch, sample_lengths)
     for row, frames in zip(found.double().numpy(), lengths.tolist(), strict=True):
         np.testing.assert_allclose(row[:frames].mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(row[:frames].var(axis=0), 1, atol=1e-4)
+
+
+def test_by_default_each_band_loses_its_mean_and_all_are_divided_by_one_number():
+    waveform = noise(16000)
+    expected = numpy_log_mel(waveform.numpy(), 16000, 80)
+    expected = (expected - expected.mean(axis=0)) / 2.5
+    np.testing.assert_allclose(alone(LogMel(), waveform).numpy(), expected, atol=2e-4)
 
 
 def test_without_normalisation_the_logarithms_stay():
@@ -177,7 +184,7 @@ def test_a_saved_model_carries_no_tables(features):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"normalize": "global"}, "features.normalize is 'global'; expected one of utterance"),
+        ({"normalize": "global"}, "features.normalize is 'global'; expected one of mean"),
         ({"hop_ms": 30.0}, "hop_ms 30.0 must be positive and at most window_ms 25.0"),
         ({"hop_ms": 0.0}, "hop_ms 0.0 must be positive"),
         ({"n_mels": 0}, "n_mels is 0; expected 1 or more"),

@@ -70,13 +70,7 @@ def run_words(words: list[str]) -> int:
 def _train(config: dict[str, Any]) -> float:
     from asr.training import train
 
-    try:
-        result = train(config)
-    except SystemExit as error:
-        # Lightning ends the process with code 1 when it is interrupted.
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
+    result = train(config)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         print(
             f"best dev WER {result.wer:.2f} % in epoch {result.epoch}; model in {result.model}\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from tqdm import tqdm
 
 from asr.data import Batch
@@ -185,6 +186,10 @@ class Report(Callback):
         if trainer.is_global_zero:
             with atomic_write(self.run.history) as stream:
                 stream.writelines(json.dumps(line) + "\n" for line in self.records)
+            if isinstance(trainer.logger, TensorBoardLogger):
+                # Two spaces at a line's end break it in TensorBoard's Markdown.
+                pairs = "\n\n".join("  \n".join(sample) for sample in module.samples)
+                trainer.logger.experiment.add_text("valid/samples", pairs, trainer.global_step)
             print(_epoch_lines(record, module), flush=True)
 
     def on_exception(

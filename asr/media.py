@@ -17,7 +17,7 @@ from asr.resampling import Samples
 if TYPE_CHECKING:
     import av
 
-INSTALL_HINT = "pip install 'asr[media]'"
+INSTALL_HINT = "pip install av (the extra 'media')"
 # FFmpeg guesses the length of these from file size and first bit rate: no declaration at all.
 _WITHOUT_LENGTH = frozenset({"aac", "ac3", "eac3", "mp3"})
 _MAX_FAILED_READS = 16

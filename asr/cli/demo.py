@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -90,6 +91,9 @@ def _ending(place: Path, seconds: float) -> str:
     score = json.loads((place / "evaluation" / "score.json").read_text(encoding="utf-8"))
     example = _some_recordings(place / "data" / "test.jsonl")[0]
     model = place / "run" / "model"
+    # Called as .venv/bin/asr, the program is not on the search path.
+    asr = "asr" if shutil.which("asr") else shlex.quote(sys.argv[0])
+    hold_out = "--speaker-from parent --valid-utterances 100"
     wer = 100 * score["wer"]
     return f"""
 Done in {seconds / 60:.1f} minutes: word error rate {wer:.2f} % on speakers never heard in training.
@@ -98,6 +102,6 @@ Done in {seconds / 60:.1f} minutes: word error rate {wer:.2f} % on speakers neve
   alignments   {place / "evaluation" / "alignments.txt"}
   curves       tensorboard --logdir {place / "run"}
 Next:
-  asr transcribe {shlex.quote(example)} -m {model}
-  asr prepare folder --root YOUR_RECORDINGS -o data/mine
-  asr train data.train=data/mine/train.jsonl data.valid=data/mine/valid.jsonl name=mine"""
+  {asr} transcribe {shlex.quote(example)} -m {model}
+  {asr} prepare folder --root YOUR_RECORDINGS {hold_out} -o data/mine
+  {asr} train data.train=data/mine/train.jsonl data.valid=data/mine/valid.jsonl name=mine"""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gru_cases import both_forms, make, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -10,21 +11,12 @@ from torch import Tensor, nn
 from asr.errors import ConfigError
 from asr.gru import GRU, gru_step
 
-both_forms = pytest.mark.parametrize("reset", ["before", "after"])
 one_or_two_directions = pytest.mark.parametrize("bidirectional", [False, True])
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
-
-
-def make(reset: str, **options: object) -> GRU:
-    return GRU(5, 6, 2, reset=reset, **options).double()
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
 
 
 def walk(gru: GRU, layer: int, d: int, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

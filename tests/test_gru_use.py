@@ -2,25 +2,16 @@
 
 import pytest
 import torch
+from gru_cases import both_forms, make, noise
 from torch import Tensor
 
 from asr.errors import ConfigError
 from asr.gru import GRU
 
-both_forms = pytest.mark.parametrize("reset", ["before", "after"])
-
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
-
-
-def make(reset: str, **options: object) -> GRU:
-    return GRU(5, 6, 2, reset=reset, **options).double()
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
 
 
 @both_forms

@@ -333,12 +333,12 @@ def test_a_batch_in_two_halves_gives_the_gradients_of_the_whole() -> None:
         for size in (4000, 3000, 2000, 1600)
     ]
     module._trainer = Stub()  # type: ignore[assignment]  # Only world_size is asked for.
-    module.log = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
+    module.log = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]  # No loop runs.
 
     def gradients(parts: list[list[Example]]) -> list[torch.Tensor]:
         model.zero_grad()
         for part in parts:
-            module.training_step(collate(part), 0).backward()  # type: ignore[no-untyped-call]
+            module.training_step(collate(part), 0).backward()  # type: ignore[no-untyped-call]  # torch
         return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
     for whole, halves in zip(

@@ -182,7 +182,9 @@ def _is_group(key: str) -> bool:
 
 
 def _explain(error: Exception, overrides: list[str], known: DictConfig) -> str:
-    keys = list(flatten(OmegaConf.to_container(known, resolve=False)))  # type: ignore[arg-type]
+    plain = OmegaConf.to_container(known, resolve=False)
+    assert isinstance(plain, dict)
+    keys = list(flatten({str(key): value for key, value in plain.items()}))
     sections = {key[:dot] for key in keys for dot in range(len(key)) if key[dot] == "."}
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from asr.data import Batch
 from asr.files import atomic_write
-from asr.training.data import SpeechData
+from asr.training.data import data_of
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder
 
@@ -58,8 +58,7 @@ class Checkpoints(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
-        assert isinstance(data, SpeechData)
+        data = data_of(trainer)
         done, count = batch_idx + 1, data.batch_count(trainer.current_epoch)
         data.note_position(trainer.current_epoch, done)
         # The end of the epoch has a checkpoint of its own, after validation; and between two
@@ -73,8 +72,7 @@ class Checkpoints(Callback):
         self, trainer: lightning.Trainer, module: lightning.LightningModule
     ) -> None:
         assert isinstance(module, CTCTraining)
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
-        data.note_position(trainer.current_epoch + 1, 0)
+        data_of(trainer).note_position(trainer.current_epoch + 1, 0)
         summary = module.state_summary()
         score = (summary["valid_wer"], summary["valid_loss"])
         if score < self.best:
@@ -138,9 +136,8 @@ class Report(Callback):
         self._utterances = 0
         self._audio_seconds = 0.0
         if trainer.is_global_zero:
-            data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
             self._bar = tqdm(
-                total=data.batch_count(trainer.current_epoch),
+                total=data_of(trainer).batch_count(trainer.current_epoch),
                 desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
                 unit="batch",
                 leave=False,

@@ -101,6 +101,13 @@ class SpeechData(lightning.LightningDataModule):
         self.sampler.resume(state_dict["epoch"], state_dict["batches"])
 
 
+def data_of(trainer: lightning.Trainer) -> SpeechData:
+    """Give the data module that a trainer was started with."""
+    data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
+    assert isinstance(data, SpeechData)
+    return data
+
+
 def _as_it_is(batch: Any) -> Any:
     # The dataset forms whole batches.
     return batch

@@ -17,7 +17,7 @@ from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
-from asr.training.data import SpeechData
+from asr.training.data import data_of
 
 REDUCTIONS = ("utterance", "token")
 # Reference and hypothesis pairs kept for the report of each epoch.
@@ -112,8 +112,8 @@ class CTCTraining(lightning.LightningModule):
         self.infeasible.clear()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it.
-        assert isinstance(data, SpeechData) and self.trainer.max_epochs
+        data = data_of(self.trainer)
+        assert self.trainer.max_epochs
         share = batch_idx / data.batch_count(self.current_epoch)
         progress = (self.current_epoch + share) / self.trainer.max_epochs
         lr = self.schedule.at(self.global_step, progress)

@@ -59,16 +59,29 @@ class ResidualGRU(nn.Module):
         reset: where the GRU's reset gate acts, ``"before"`` or ``"after"`` the recurrent product.
         bidirectional: whether a second direction reads from the end.
         dropout: probability to drop an output value in training.
+        checkpoint_frames: as for ``GRUEncoder``.
     """
 
-    def __init__(self, width: int, reset: str, bidirectional: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        reset: str,
+        bidirectional: bool,
+        dropout: float,
+        checkpoint_frames: int | None,
+    ) -> None:
         super().__init__()
         directions = 2 if bidirectional else 1
         if width % directions:
             raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
         self.norm = nn.LayerNorm(width)
         self.gru = GRU(
-            width, width // directions, reset=reset, bidirectional=bidirectional, orthogonal=True
+            width,
+            width // directions,
+            reset=reset,
+            bidirectional=bidirectional,
+            orthogonal=True,
+            checkpoint_frames=checkpoint_frames,
         )
         self.dropout = nn.Dropout(dropout)
 
@@ -91,6 +104,8 @@ class GRUEncoder(nn.Module):
         reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
+        checkpoint_frames: to train on long utterances in little memory, encoder frames of a segment
+            whose gates are computed again in the backward pass; None: all are kept.
     """
 
     def __init__(
@@ -103,12 +118,18 @@ class GRUEncoder(nn.Module):
         reset: str = "after",
         bidirectional: bool = True,
         dropout: float = 0.1,
+        checkpoint_frames: int | None = None,
     ) -> None:
         super().__init__()
         if reset not in ("before", "after"):
             raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
         if not 0 <= dropout < 1:
             raise ConfigError(f"model.encoder.dropout is {dropout}; expected a share in [0, 1)")
+        if checkpoint_frames is not None and checkpoint_frames < 1:
+            raise ConfigError(
+                f"model.encoder.checkpoint_frames is {checkpoint_frames}; expected 1 or more, or "
+                "null to keep all gates"
+            )
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
         self.width = width
@@ -116,7 +137,8 @@ class GRUEncoder(nn.Module):
         self.subsampling = Subsampling(n_mels, width, subsampling, channels)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            ResidualGRU(width, reset, bidirectional, dropout) for _ in range(layers)
+            ResidualGRU(width, reset, bidirectional, dropout, checkpoint_frames)
+            for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -141,8 +163,27 @@ class GRUEncoder(nn.Module):
         Returns:
             Encoder frames ``(B, U, D)`` and their counts ``(B,)``.
         """
+        frames, _, lengths = self.with_inner_frames(features, lengths, layer=0)
+        return frames, lengths
+
+    def with_inner_frames(
+        self, features: Tensor, lengths: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode a batch and keep what one of the layers puts out.
+
+        Args:
+            features: ``(B, T, F)``.
+            lengths: ``(B,)``, int64, in feature frames.
+            layer: its number from 1, or 0 for what the first layer gets.
+
+        Returns:
+            Encoder frames ``(B, U, D)``, that layer's output ``(B, U, D)``, and the counts of both
+            ``(B,)``.
+        """
         hidden, lengths = self.subsampling(features, lengths)
-        hidden = self.dropout(hidden)
-        for layer in self.layers:
-            hidden = layer(hidden, lengths)
-        return self.norm(hidden), lengths
+        inner = hidden = self.dropout(hidden)
+        for number, gru in enumerate(self.layers, start=1):
+            hidden = gru(hidden, lengths)
+            if number == layer:
+                inner = hidden
+        return self.norm(hidden), inner, lengths

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from asr import __version__
-from asr.errors import AsrError, ModelFolderError
+from asr.errors import AsrError, ConfigError, ModelFolderError
 from asr.files import atomic_folder, atomic_write
 from asr.model import CTCModel, build_model, complete_config
 from asr.schema import section
@@ -102,6 +102,8 @@ def load_model(folder: Path | str) -> SavedModel:
         kind = section(config, "tokenizer", "tokenizer")["kind"]
         tokenizer = load_tokenizer(kind, folder)
         model = build_model(config["model"], tokenizer.vocabulary_size)
+        if config["training"] is None:
+            raise ConfigError(f"{CONFIG_NAME} breaks off behind 'training:'; copy the folder again")
         notes = section(config, "training", "training")
     except KeyError as error:
         raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error

@@ -40,15 +40,6 @@ def test_inference_mode_gives_what_training_gives(reset: str) -> None:
     assert torch.equal(output, gru(x, lengths)[0])
 
 
-@both_forms
-def test_an_exported_graph_gives_the_same(reset: str) -> None:
-    gru = GRU(3, 4, reset=reset, bidirectional=True)
-    x, lengths = torch.randn(2, 3, 3), torch.tensor([3, 2])
-    with torch.no_grad():
-        exported = torch.export.export(gru, (x, lengths)).module()
-        torch.testing.assert_close(exported(x, lengths)[0], gru(x, lengths)[0])
-
-
 def test_threads_change_nothing_and_are_put_back() -> None:
     gru = make("before", bidirectional=True)
     x = noise(2, 6, 5)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from asr.gru import recurrence
-from asr.gru.recurrence import Weights
+from asr.gru import cudnn, fused, recurrence
+from asr.gru.backend import choose_backend
+from asr.gru.recurrence import Gradients, Weights
 
 R = TypeVar("R")
 
@@ -19,7 +20,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
-def _both(tasks: Sequence[Callable[[], R]], device: torch.device) -> list[R]:
+def both_directions(tasks: Sequence[Callable[[], R]], device: torch.device) -> list[R]:
     """Run the directions of a layer, on the CPU each on its share of torch's threads.
 
     The steps of one direction wait for each other and are too small to be divided; the two
@@ -46,6 +47,19 @@ def _run_alone(task: Callable[[], R], share: int, inference: bool) -> R:
         return task()
 
 
+def first_order_only() -> None:
+    """Refuse to compute a gradient that is to have a gradient itself.
+
+    Raises:
+        RuntimeError: called in a backward pass under ``create_graph=True``.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "The gradient of a GRU was asked for with create_graph=True, but its hand-written "
+            "backward pass has no gradient of its own: write the steps with asr.gru.gru_step."
+        )
+
+
 class LayerFunction(torch.autograd.Function):
     """A layer over all frames; saves the input, the gates and the states, nothing else."""
 
@@ -62,6 +76,7 @@ class LayerFunction(torch.autograd.Function):
         after: bool,
         product_dtype: torch.dtype,
         keep: bool,
+        backend: str,
     ) -> tuple[Tensor, Tensor]:
         T, B = x.shape[:2]
         D, _, H = weight_recurrent.shape
@@ -69,23 +84,14 @@ class LayerFunction(torch.autograd.Function):
         states = weight_recurrent.new_empty(T + 2, B, D * H)
         initial = 0 if state is None else state.transpose(0, 1).reshape(B, D * H)
         states[:: T + 1] = initial
-        sides = states.chunk(D, dim=2)
-        weights = _directions(weight_input, weight_recurrent, bias, bias_recurrent, product_dtype)
-        tasks = [
-            partial(
-                recurrence.forward,
-                x_product,
-                sides[d],
-                weights[d],
-                padding,
-                after=after,
-                back=d > 0,
-                keep=keep,
-            )
-            for d in range(D)
-        ]
-        gates = _both(tasks, x.device)
-        final = torch.stack([sides[d][1 if d else T] for d in range(D)])
+        matrices = (weight_input.to(product_dtype), weight_recurrent.to(product_dtype))
+        weights = Weights(*matrices, bias, bias_recurrent)
+        if backend == "torch":
+            gates = _forward(x_product, states, weights, padding, after=after, keep=keep)
+        else:
+            walk = backend == "triton-walk"
+            gates = [fused.forward(x_product, states, weights, padding, walk=walk)]
+        final = torch.stack([states[1 if d else T, :, d * H : (d + 1) * H] for d in range(D)])
         output = states[1:-1]
         if padding is not None:
             # Only a given initial state is still needed where there is padding.
@@ -94,7 +100,8 @@ class LayerFunction(torch.autograd.Function):
             )
         if not keep:
             return output, final
-        ctx.after, ctx.product_dtype, ctx.has_state = after, product_dtype, state is not None
+        ctx.after, ctx.product_dtype, ctx.backend = after, product_dtype, backend
+        ctx.has_state = state is not None
         ctx.save_for_backward(
             x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates
         )
@@ -102,74 +109,108 @@ class LayerFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, grad_final: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "The gradient of a GRU was asked for with create_graph=True, but its hand-written "
-                "backward pass has no gradient of its own: write the steps with asr.gru.gru_step."
-            )
+        first_order_only()
         x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates = (
             ctx.saved_tensors
         )
-        T, B = x.shape[:2]
-        D, _, H = weight_recurrent.shape
-        sides = states.chunk(D, dim=2)
-        weights = _directions(
-            weight_input, weight_recurrent, bias, bias_recurrent, ctx.product_dtype
-        )
-        x_product = x.to(ctx.product_dtype)
-
-        def direction(d: int) -> recurrence.Gradients:
-            back = d > 0
-            grad = states.new_zeros(T + 1, B, H)
-            rows = grad[:-1] if back else grad[1:]
-            rows.copy_(grad_output[..., d * H : (d + 1) * H])
-            if padding is not None:
-                rows.masked_fill_(padding, 0)
-            grad[0 if back else -1] += grad_final[d]
-            return recurrence.backward(
-                grad, x_product, sides[d], gates[d], weights[d], after=ctx.after, back=back
-            )
-
+        dtype = ctx.product_dtype
+        matrices = (weight_input.to(dtype), weight_recurrent.to(dtype))
+        weights = Weights(*matrices, bias, bias_recurrent)
+        given = (grad_output, grad_final, x.to(dtype), states)
         with torch.autocast(x.device.type, enabled=False):
-            found = _both([partial(direction, d) for d in range(D)], x.device)
-        grad_x = found[0].x if D == 1 else found[0].x.add_(found[1].x)
+            if ctx.backend == "torch":
+                found = _backward(*given, gates, weights, padding, after=ctx.after)
+            else:
+                walk = ctx.backend == "triton-walk"
+                found = fused.backward(*given, gates[0], weights, padding, walk=walk)
         return (
-            grad_x.to(x.dtype),
-            torch.stack([side.state for side in found]) if ctx.has_state else None,
+            found.x.to(x.dtype),
+            found.state if ctx.has_state else None,
             None,
-            torch.stack([side.input for side in found]).to(weight_input.dtype),
-            torch.stack([side.recurrent for side in found]).to(weight_recurrent.dtype),
-            _stack([side.bias for side in found]),
-            _stack([side.bias_recurrent for side in found]),
+            found.input.to(weight_input.dtype),
+            found.recurrent.to(weight_recurrent.dtype),
+            found.bias,
+            found.bias_recurrent,
+            None,
             None,
             None,
             None,
         )
+
+
+def _forward(
+    x: Tensor, states: Tensor, weights: Weights, padding: Tensor | None, *, after: bool, keep: bool
+) -> list[Tensor]:
+    """Run each direction over all frames; see ``recurrence.forward``."""
+    D = len(weights.recurrent)
+    sides = states.chunk(D, dim=2)
+    tasks = [
+        partial(
+            recurrence.forward,
+            x,
+            sides[d],
+            _direction(weights, d),
+            padding,
+            after=after,
+            back=d > 0,
+            keep=keep,
+        )
+        for d in range(D)
+    ]
+    return both_directions(tasks, x.device)
+
+
+def _backward(
+    grad_output: Tensor,
+    grad_final: Tensor,
+    x: Tensor,
+    states: Tensor,
+    gates: list[Tensor],
+    weights: Weights,
+    padding: Tensor | None,
+    *,
+    after: bool,
+) -> Gradients:
+    """Run each direction backward over all frames; the gradients of all are stacked."""
+    T, B = x.shape[:2]
+    D, _, H = weights.recurrent.shape
+    sides = states.chunk(D, dim=2)
+
+    def direction(d: int) -> Gradients:
+        back = d > 0
+        grad = states.new_zeros(T + 1, B, H)
+        rows = grad[:-1] if back else grad[1:]
+        rows.copy_(grad_output[..., d * H : (d + 1) * H])
+        if padding is not None:
+            rows.masked_fill_(padding, 0)
+        grad[0 if back else -1] += grad_final[d]
+        own = _direction(weights, d)
+        return recurrence.backward(grad, x, sides[d], gates[d], own, after=after, back=back)
+
+    found = both_directions([partial(direction, d) for d in range(D)], x.device)
+    return Gradients(
+        torch.stack([side.input for side in found]),
+        torch.stack([side.recurrent for side in found]),
+        _stack([side.bias for side in found]),
+        _stack([side.bias_recurrent for side in found]),
+        found[0].x if D == 1 else found[0].x.add_(found[1].x),
+        torch.stack([side.state for side in found]),
+    )
+
+
+def _direction(weights: Weights, d: int) -> Weights:
+    """Take one direction out of the stacked parameters."""
+    return Weights(
+        weights.input[d],
+        weights.recurrent[d],
+        None if weights.bias is None else weights.bias[d],
+        None if weights.bias_recurrent is None else weights.bias_recurrent[d],
+    )
 
 
 def _stack(tensors: list[Tensor | None]) -> Tensor | None:
     present = [tensor for tensor in tensors if tensor is not None]
     return torch.stack(present) if present else None
-
-
-def _directions(
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
-    dtype: torch.dtype,
-) -> list[Weights]:
-    """Split the stacked parameters by direction, the matrices in the type of the products."""
-    matrices = zip(weight_input.to(dtype), weight_recurrent.to(dtype), strict=True)
-    return [
-        Weights(
-            W,
-            U,
-            None if bias is None else bias[d],
-            None if bias_recurrent is None else bias_recurrent[d],
-        )
-        for d, (W, U) in enumerate(matrices)
-    ]
 
 
 def run_layer(
@@ -184,6 +225,8 @@ def run_layer(
     product_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Run all directions of a layer over all frames, differentiably.
+
+    ``asr.gru.backend`` says by what.
 
     Args:
         x: (T, B, F), finite.
@@ -200,19 +243,18 @@ def run_layer(
     Returns:
         Output (T, B, D * H), zero beyond the lengths, and final states (D, B, H).
     """
-    # An exported graph is for inference; its tracer cannot record the in-place steps otherwise.
-    training = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-    with torch.set_grad_enabled(training):
-        result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
-            x,
-            state,
-            padding,
-            weight_input,
-            weight_recurrent,
-            bias,
-            bias_recurrent,
-            after,
-            product_dtype,
-            training,
-        )
+    parameters = (weight_input, weight_recurrent, bias, bias_recurrent)
+    backend = choose_backend(x, after, weight_recurrent.dtype, product_dtype)
+    if backend == "cudnn":
+        return cudnn.run_layer(x, state, padding, *parameters, product_dtype)
+    result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
+        x,
+        state,
+        padding,
+        *parameters,
+        after,
+        product_dtype,
+        torch.is_grad_enabled(),
+        backend,
+    )
     return result

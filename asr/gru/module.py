@@ -1,73 +1,15 @@
 """The GRU module: stacked layers, one or both directions, lengths, state."""
 
-import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.gru import convert
-from asr.gru.layer import run_layer
+from asr.gru import convert, layouts
+from asr.gru.layouts import Array, OnnxWeights
+from asr.gru.parameters import GRULayer
 from asr.gru.reference import RESETS
-
-
-class GRULayer(nn.Module):
-    """The parameters of one layer, its directions stacked, rows in the order r, z, candidate.
-
-    ``gru_step`` says which symbol of the equations lies where.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, directions: int, reset: str, bias: bool):
-        super().__init__()
-        D, H = directions, hidden_size
-        self.weight_input = nn.Parameter(torch.empty(D, 3 * H, input_size))
-        self.weight_recurrent = nn.Parameter(torch.empty(D, 3 * H, H))
-        self.bias = nn.Parameter(torch.empty(D, 3 * H)) if bias else None
-        self.bias_recurrent = nn.Parameter(torch.empty(D, H)) if bias and reset == "after" else None
-        self.reset = reset
-        self.hidden_size = hidden_size
-
-    def reset_parameters(self, orthogonal: bool, update_bias: float | None) -> None:
-        """Draw the parameters anew; see ``GRU`` for the options."""
-        H = self.hidden_size
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -1 / math.sqrt(H), 1 / math.sqrt(H))
-        if orthogonal:
-            for gate in self.weight_recurrent.detach().view(-1, H, H):
-                nn.init.orthogonal_(gate)
-        if update_bias is not None and self.bias is not None:
-            self.bias.detach()[:, H : 2 * H].fill_(update_bias)
-
-    def forward(
-        self, x: Tensor, state: Tensor | None, padding: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Run all directions over time-first input.
-
-        Args:
-            x: (T, B, F), finite beyond the lengths.
-            state: initial states (directions, B, H), or None for zeros.
-            padding: (T, B, 1), true beyond each sequence's length, or None.
-
-        Returns:
-            Output (T, B, directions * H), zero beyond the lengths, and final states
-            (directions, B, H).
-        """
-        device = x.device.type
-        dtype = self.weight_recurrent.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
-            return run_layer(
-                x,
-                state,
-                padding,
-                self.weight_input,
-                self.weight_recurrent,
-                self.bias,
-                self.bias_recurrent,
-                self.reset == "after",
-                dtype,
-            )
 
 
 class GRU(nn.Module):
@@ -90,6 +32,8 @@ class GRU(nn.Module):
         orthogonal: start each gate's recurrent matrix orthogonal (Saxe et al. 2013) instead of
             uniform in ±1/√H.
         update_bias: start of the update gate's bias; below zero the state is kept longer at first.
+        checkpoint_frames: for long sequences in little memory, frames of a segment whose gates are
+            computed again in the backward pass instead of being kept; None: all are kept.
 
     Raises:
         ConfigError: an argument is impossible.
@@ -107,21 +51,9 @@ class GRU(nn.Module):
         dropout: float = 0.0,
         orthogonal: bool = False,
         update_bias: float | None = None,
+        checkpoint_frames: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if value < 1:
-                raise ConfigError(f"GRU: {name} is {value}; expected at least 1: raise it.")
-        if reset not in RESETS:
-            raise ConfigError(f'GRU: reset is {reset!r}; expected one of {RESETS}: use "after".')
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"GRU: dropout is {dropout}; expected 0 <= dropout < 1: lower it.")
-        if update_bias is not None and not bias:
-            raise ConfigError("GRU: update_bias is set without biases: set bias=True.")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -132,12 +64,37 @@ class GRU(nn.Module):
         self.dropout = dropout
         self.orthogonal = orthogonal
         self.update_bias = update_bias
+        self.checkpoint_frames = checkpoint_frames
+        self._check_options()
         width = self.directions * hidden_size
         self.layers = nn.ModuleList(
-            GRULayer(width if i else input_size, hidden_size, self.directions, reset, bias)
+            GRULayer(
+                width if i else input_size,
+                hidden_size,
+                self.directions,
+                reset,
+                bias,
+                checkpoint_frames,
+            )
             for i in range(num_layers)
         )
         self.reset_parameters()
+
+    def _check_options(self) -> None:
+        for name in ("input_size", "hidden_size", "num_layers", "checkpoint_frames"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"GRU: {name} is {value}; expected at least 1: raise it.")
+        if self.reset not in RESETS:
+            raise ConfigError(
+                f'GRU: reset is {self.reset!r}; expected one of {RESETS}: use "after".'
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"GRU: dropout is {self.dropout}; expected 0 <= dropout < 1: lower it."
+            )
+        if self.update_bias is not None and not self.bias:
+            raise ConfigError("GRU: update_bias is set without biases: set bias=True.")
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, as ``orthogonal`` and ``update_bias`` say."""
@@ -196,6 +153,86 @@ class GRU(nn.Module):
             state |= convert.to_torch(layer.state_dict(), i)
         other.load_state_dict(state)
         return other.train(self.training)
+
+    @classmethod
+    def from_keras(cls, layers: Sequence[Sequence[Array]], *, reset_after: bool = True) -> "GRU":
+        """Make the GRU that computes what a stack of Keras layers computes.
+
+        Args:
+            layers: what ``get_weights()`` of each Keras layer gives, a ``GRU`` or a
+                ``Bidirectional`` of one, in the order of the stack; their activations sigmoid and
+                tanh, the two directions concatenated.
+            reset_after: as in Keras, where it is true unless said otherwise.
+
+        Returns:
+            A new module of the arrays' type.
+
+        Raises:
+            ValueError: a count or a shape does not fit.
+
+        Source: keras.layers.GRU, Keras 2 and 3.
+        """
+        found = [layouts.from_keras(layer, reset_after=reset_after) for layer in layers]
+        return cls._from_parameters(found, "after" if reset_after else "before")
+
+    def to_keras(self) -> list[list[Array]]:
+        """Give what ``set_weights()`` of each of a stack of Keras layers takes.
+
+        The Keras layers need ``reset_after`` true where ``reset`` is "after", else false, and
+        ``use_bias`` as ``bias``.
+        """
+        after = self.reset == "after"
+        return [layouts.to_keras(layer.state_dict(), reset_after=after) for layer in self.layers]
+
+    @classmethod
+    def from_onnx(
+        cls,
+        layers: Sequence[tuple[Array, Array, Array | None]],
+        *,
+        linear_before_reset: bool = False,
+    ) -> "GRU":
+        """Make the GRU that computes what a stack of ONNX's GRU operators computes.
+
+        Args:
+            layers: inputs W (D, 3H, F), R (D, 3H, H) and B (D, 6H) or None of each operator, its
+                direction forward (D = 1) or bidirectional (D = 2), its activations the default.
+            linear_before_reset: as in ONNX, where it is false unless said otherwise.
+
+        Returns:
+            A new module of the arrays' type.
+
+        Raises:
+            ValueError: a shape does not fit.
+
+        Source: ONNX operator GRU.
+        """
+        found = [layouts.from_onnx(w, linear_before_reset=linear_before_reset) for w in layers]
+        return cls._from_parameters(found, "after" if linear_before_reset else "before")
+
+    def to_onnx(self) -> list[OnnxWeights]:
+        """Give inputs W, R and B of ONNX's GRU operator for each layer.
+
+        The operators need ``linear_before_reset`` 1 where ``reset`` is "after", else 0.
+        """
+        return [layouts.to_onnx(layer.state_dict()) for layer in self.layers]
+
+    @classmethod
+    def _from_parameters(cls, layers: Sequence[Mapping[str, Tensor]], reset: str) -> "GRU":
+        D, _, F = layers[0]["weight_input"].shape
+        H = layers[0]["weight_recurrent"].shape[2]
+        bias, bidirectional = "bias" in layers[0], D == 2
+        gru = cls(F, H, len(layers), reset=reset, bias=bias, bidirectional=bidirectional)
+        gru = gru.to(layers[0]["weight_input"].dtype)
+        for i, (layer, found) in enumerate(zip(gru.layers, layers, strict=True)):
+            expected = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
+            shapes = {name: tuple(value.shape) for name, value in found.items()}
+            if shapes != expected:
+                raise ValueError(
+                    f"GRU: layer {i} has {shapes}; expected {expected} on top of the layers "
+                    "before: pass layers of one size, in the order of the stack."
+                )
+            layer.load_state_dict(found)
+        return gru
 
     def extra_repr(self) -> str:
         return (

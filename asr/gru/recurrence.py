@@ -243,7 +243,7 @@ def _backward_before(
     grad: Tensor, gates: Tensor, previous: Tensor, weight: Tensor, back: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of r, z, candidate before their functions (T, B, 3H), and r ∘ h (T, B, H)."""
-    T, H = previous.shape[0], previous.shape[2]
+    T, B, H = previous.shape
     r, z, c = gates.chunk(3, dim=2)
     factors = torch.empty_like(gates)
     f_r, f_z, f_c = factors.chunk(3, dim=2)
@@ -254,7 +254,7 @@ def _backward_before(
     U_rz, U_c = weight[: 2 * H], weight[2 * H :]
     d_reset_state = torch.empty_like(grad[0])
     products, d_r, d_c = factors[..., : 2 * H].unbind(0), f_r.unbind(0), f_c.unbind(0)
-    blocks = factors.view(T, -1, 3, H)[:, :, 1:].unbind(0)
+    blocks = factors.view(T, B, 3, H)[:, :, 1:].unbind(0)
     rows, wide_rows = grad.unbind(0), grad.unsqueeze(2).unbind(0)
     for t in range(T) if back else range(T - 1, -1, -1):
         here, before = (t, t + 1) if back else (t + 1, t)

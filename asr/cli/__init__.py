@@ -15,6 +15,7 @@ VERBS = {
     "train": "train a model from a recipe; takes Hydra overrides",
     "transcribe": "write what is said in audio files",
     "evaluate": "transcribe a manifest and score it by word error rate",
+    "inspect": "draw what the gates of a model do over a recording, or sum them up over many",
 }
 INTERRUPTED = 130
 

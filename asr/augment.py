@@ -57,6 +57,52 @@ class SpeedPerturbation:
         return np.asarray(soxr.resample(waveform, round(1000 * factor), 1000, quality="MQ"))
 
 
+class FrequencyWarp(nn.Module):
+    """Stretches or squeezes the spectrum as a shorter or longer vocal tract would.
+
+    The energy at frequency f comes from a · f, with ln a drawn evenly from ±``widest`` for each
+    utterance (Jaitly and Hinton 2013, there on the filters, here between the finished bands). What
+    the voice says and how fast it says it stay; speed perturbation changes all three together.
+
+    Args:
+        centres: the middle of each band in hertz, ``(F,)``, rising.
+        widest: the largest ``|ln a|``; 0.1 moves formants by up to a tenth.
+    """
+
+    def __init__(self, centres: Tensor, widest: float) -> None:
+        super().__init__()
+        if not 0 < widest <= 0.5:
+            raise ConfigError(f"augment.warp is {widest}; expected above 0 and at most 0.5")
+        self.centres = centres.double().cpu().numpy()
+        self.widest = widest
+
+    def forward(self, features: Tensor, lengths: Tensor, seeds: Tensor) -> Tensor:
+        """Warp a batch.
+
+        Args:
+            features: ``(B, T, F)``.
+            lengths: ``(B,)``, int64, in frames; not looked at, padding stays zero.
+            seeds: ``(B,)``, int64, one for each utterance.
+
+        Returns:
+            ``(B, T, F)``, a new tensor.
+        """
+        mixes = np.stack([self._mix(seed) for seed in seeds.tolist()])
+        return torch.bmm(features, torch.from_numpy(mixes).to(features))
+
+    def _mix(self, seed: int) -> np.ndarray:
+        # (F, F): column f holds the shares of the two bands between which a · f lies.
+        bands = len(self.centres)
+        factor = np.exp(np.random.default_rng([seed, 1]).uniform(-self.widest, self.widest))
+        place = np.interp(factor * self.centres, self.centres, np.arange(bands))
+        below = np.minimum(place.astype(np.int64), max(0, bands - 2))
+        mix = np.zeros((bands, bands))
+        columns = np.arange(bands)
+        mix[below, columns] += 1 - (place - below)
+        mix[np.minimum(below + 1, bands - 1), columns] += place - below
+        return mix
+
+
 class SpecAugment(nn.Module):
     """Masks bands and stretches of time with zeros, the mean (Park et al. 2019, 2020).
 

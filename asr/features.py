@@ -1,5 +1,6 @@
 """Log-mel features of waveforms: the same for an utterance alone and inside a padded batch."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -79,6 +80,15 @@ class LogMel(nn.Module):
         # The tables follow from the arguments; a saved model need not carry them.
         for module in self.mel.modules():
             module._non_persistent_buffers_set.update(module._buffers)
+
+    def band_centres(self) -> Tensor:
+        """Give the frequency in the middle of each band in hertz, ``(F,)``, rising.
+
+        Source: the mel scale of HTK, 2595 · log10(1 + f / 700), cut into F + 1 equal parts.
+        """
+        top = 2595 * math.log10(1 + self.sample_rate / 2 / 700)
+        mels = torch.linspace(0, top, self.n_mels + 2, dtype=torch.float64)[1:-1]
+        return 700 * (10 ** (mels / 2595) - 1)
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
         """Count the frames of waveforms: ``samples // hop``.

@@ -76,8 +76,25 @@ class CTCModel(nn.Module):
         Returns:
             As ``forward`` does.
         """
-        hidden, lengths = self.encoder(features, lengths)
-        return torch.log_softmax(self.head(hidden).float(), dim=-1), lengths
+        log_probs, _, lengths = self.with_inner_frames(features, lengths, layer=0)
+        return log_probs, lengths
+
+    def with_inner_frames(
+        self, features: Tensor, lengths: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn features into log-probabilities and keep what an inner layer puts out.
+
+        Args:
+            features: ``(B, T, F)``, normalised.
+            lengths: ``(B,)``, int64, in feature frames.
+            layer: as for ``GRUEncoder.with_inner_frames``.
+
+        Returns:
+            Log-probabilities ``(B, U, V)`` as ``forward`` returns them, that layer's output
+            ``(B, U, D)``, and the frame counts of both ``(B,)``.
+        """
+        hidden, inner, lengths = self.encoder.with_inner_frames(features, lengths, layer)
+        return torch.log_softmax(self.head(hidden).float(), dim=-1), inner, lengths
 
     def parameter_count(self) -> int:
         """Count the trained numbers."""

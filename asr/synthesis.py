@@ -1,34 +1,22 @@
 """Speech made by rule: a binding of espeak-ng's library that forgets all between utterances."""
 
-import _ctypes
 import ctypes
-import os
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from asr.errors import AudioError
+from asr.espeak import Espeak, open_espeak
 
 # Values of espeak-ng's public header, speak_lib.h.
-_SYNCHRONOUS = 2
-_DO_NOT_EXIT = 0x8000
 _UTF8 = 1
 _WORD_EVENT, _END_EVENT = 1, 5
 _RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
 
-# The library keeps the path of its data in 160 bytes and appends file names to it.
-_LONGEST_DATA_PATH = 100
 # With plain spaces espeak-ng melts "on the" into one entry of its dictionary and one word event.
 _UNMELTING_SPACE = "\u00a0"
 _NOISE_SEED = 1
-
-_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -116,71 +104,15 @@ def synthesize(text: str, voice: Voice) -> SyntheticSpeech:
     words = text.split()
     if not words:
         raise AudioError(f"nothing to speak in {text!r}; expected at least one word")
-    with _one_at_a_time, _data_path() as data_path, _fresh_library() as library:
-        rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, _DO_NOT_EXIT)
-        if rate <= 0:
-            raise AudioError(
-                f"espeak-ng found no data in {data_path.decode()}; reinstall espeakng-loader"
-            )
-        try:
-            samples, events = _speak(library, _UNMELTING_SPACE.join(words).lower(), voice)
-        finally:
-            library.espeak_Terminate()
+    with open_espeak() as espeak:
+        samples, events = _speak(espeak, _UNMELTING_SPACE.join(words).lower(), voice)
     waveform = samples.astype(np.float32) / np.float32(32768)
+    rate = espeak.sample_rate
     return SyntheticSpeech(waveform, rate, _times(words, events, len(samples), rate))
 
 
-@contextmanager
-def _data_path() -> Iterator[bytes]:
-    """Give a path of the data that is short enough for the library."""
-    import espeakng_loader
-
-    folder = Path(espeakng_loader.get_data_path()).absolute()
-    if len(os.fsencode(folder)) <= _LONGEST_DATA_PATH:
-        yield os.fsencode(folder.parent)
-        return
-    with tempfile.TemporaryDirectory(prefix="asr-") as short:
-        if len(os.fsencode(short)) > _LONGEST_DATA_PATH:
-            raise AudioError(
-                f"the temporary folder {short} has too long a name for espeak-ng, which takes "
-                f"{_LONGEST_DATA_PATH} bytes; set TMPDIR=/tmp"
-            )
-        Path(short, folder.name).symlink_to(folder)
-        yield os.fsencode(short)
-
-
-@contextmanager
-def _fresh_library() -> Iterator[ctypes.CDLL]:
-    """Load the library anew, for its static variables outlive even ``espeak_Terminate``."""
-    import espeakng_loader
-
-    path = espeakng_loader.get_library_path()
-    if _is_loaded(path):
-        raise AudioError(
-            "espeak-ng is already loaded in this process, so speech would depend on what was "
-            "spoken before; synthesize in a process of its own"
-        )
-    try:
-        library = ctypes.CDLL(path)
-    except OSError as error:
-        raise AudioError(f"espeak-ng's library cannot be loaded: {error}") from error
-    try:
-        yield library
-    finally:
-        _ctypes.dlclose(library._handle)
-
-
-def _is_loaded(path: str) -> bool:
-    try:
-        handle = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)._handle
-    except OSError:
-        return False
-    _ctypes.dlclose(handle)
-    return True
-
-
 def _speak(
-    library: ctypes.CDLL, text: str, voice: Voice
+    espeak: Espeak, text: str, voice: Voice
 ) -> tuple[npt.NDArray[np.int16], list[tuple[int, int]]]:
     """Return samples and (event type, sample) pairs."""
     blocks: list[bytes] = []
@@ -196,9 +128,10 @@ def _speak(
         return 0
 
     callback = _CALLBACK(receive)
+    library = espeak.library
     library.espeak_SetSynthCallback(callback)
     library.espeak_ng_SetRandSeed(ctypes.c_long(_NOISE_SEED))
-    _set_voice(library, voice)
+    _set_voice(espeak, voice)
     encoded = text.encode()
     size = ctypes.c_size_t(len(encoded) + 1)
     if library.espeak_Synth(encoded, size, 0, 1, 0, _UTF8, None, None):
@@ -206,23 +139,14 @@ def _speak(
     return np.frombuffer(b"".join(blocks), np.int16), events
 
 
-def _set_voice(library: ctypes.CDLL, voice: Voice) -> None:
-    import espeakng_loader
-
-    variant = voice.name.partition("+")[2]
-    # The library falls back to the plain accent when it knows no such variant.
-    known = not variant or Path(espeakng_loader.get_data_path(), "voices", "!v", variant).is_file()
-    if not known or library.espeak_SetVoiceByName(voice.name.encode()):
-        raise AudioError(
-            f"espeak-ng has no voice '{voice.name}'; expected an accent and a variant such as "
-            "en-us+f3 (see `espeak-ng --voices=en` and `--voices=variant`)"
-        )
+def _set_voice(espeak: Espeak, voice: Voice) -> None:
+    espeak.set_voice(voice.name)
     for parameter, value in (
         (_RATE, voice.words_per_minute),
         (_PITCH, voice.pitch),
         (_PITCH_RANGE, voice.pitch_range),
     ):
-        library.espeak_SetParameter(parameter, value, 0)
+        espeak.library.espeak_SetParameter(parameter, value, 0)
 
 
 def _times(

@@ -14,6 +14,7 @@ BLANK = 0
 _SPACE_NAME = "<space>"
 _BLANK_NAME = "<blank>"
 _SPACE_SIGN = "\u2581"
+MODEL_TYPES = ("unigram", "bpe")
 
 
 class Tokenizer(ABC):
@@ -119,7 +120,7 @@ class CharacterTokenizer(Tokenizer):
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Subwords of a sentencepiece unigram model (Kudo 2018).
+    """Subwords of a sentencepiece model.
 
     Args:
         model: the serialised sentencepiece model; its unknown piece has id 0, where CTC's blank is,
@@ -142,20 +143,30 @@ class SentencePieceTokenizer(Tokenizer):
             )
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocabulary_size: int) -> "SentencePieceTokenizer":
-        """Fit a unigram model to transcripts.
+    def train(
+        cls, texts: Iterable[str], vocabulary_size: int, model_type: str = "unigram"
+    ) -> "SentencePieceTokenizer":
+        """Fit a model to transcripts.
 
         Args:
             texts: the training transcripts.
             vocabulary_size: the number V of ids wanted, the blank included.
+            model_type: ``"unigram"`` prunes a large set of pieces to the likeliest (Kudo 2018);
+                ``"bpe"`` joins the most frequent neighbours until there are V (Sennrich et al.
+                2016), which makes whole words of a small set of them.
 
         Raises:
-            ConfigError: the text is too little for so large a vocabulary, or has more characters.
+            ConfigError: an unknown type of model, or the text is too little for so large a
+                vocabulary, or has more characters.
             TokenizerError: the text has white space other than the space.
         """
         if vocabulary_size < 2:
             raise ConfigError(
                 f"tokenizer.vocabulary_size is {vocabulary_size}; expected a number such as 256"
+            )
+        if model_type not in MODEL_TYPES:
+            raise ConfigError(
+                f"tokenizer.model_type is '{model_type}'; expected one of {', '.join(MODEL_TYPES)}"
             )
         texts = list(texts)
         _refuse_white_space(set().union(*texts))
@@ -164,7 +175,7 @@ class SentencePieceTokenizer(Tokenizer):
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
                 model_writer=buffer,
-                model_type="unigram",
+                model_type=model_type,
                 vocab_size=vocabulary_size,
                 character_coverage=1.0,
                 normalization_rule_name="identity",
@@ -247,13 +258,19 @@ TOKENIZERS: dict[str, type[CharacterTokenizer] | type[SentencePieceTokenizer]] =
 }
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], vocabulary_size: int | None) -> Tokenizer:
+def train_tokenizer(
+    kind: str,
+    texts: Iterable[str],
+    vocabulary_size: int | None = None,
+    model_type: str | None = None,
+) -> Tokenizer:
     """Make a vocabulary from training transcripts.
 
     Args:
         kind: ``"characters"`` or ``"sentencepiece"``.
         texts: the training transcripts.
         vocabulary_size: the number of ids for sentencepiece; characters need none.
+        model_type: ``"unigram"`` (also if None) or ``"bpe"`` for sentencepiece.
 
     Raises:
         ConfigError: an unknown kind, a size that is missing or not reachable.
@@ -264,7 +281,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocabulary_size: int | None
         raise ConfigError(f"no tokenizer '{kind}'; there are {', '.join(TOKENIZERS)}")
     if vocabulary_size is None:
         raise ConfigError("tokenizer.vocabulary_size is needed for sentencepiece, such as 256")
-    return SentencePieceTokenizer.train(texts, vocabulary_size)
+    return SentencePieceTokenizer.train(texts, vocabulary_size, model_type or MODEL_TYPES[0])
 
 
 def load_tokenizer(kind: str, folder: Path) -> Tokenizer:

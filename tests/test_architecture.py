@@ -16,11 +16,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__init__", "errors", "files", "schema"},
     {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
-    | {"gru", "scoring", "decoding", "synthesis"},
+    | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak"},
     {"features", "augment", "encoder", "corpora", "data", "verification"},
     {"model", "preparation"},
     {"model_folder", "windows", "recognizer"},
-    {"evaluation", "training"},
+    {"evaluation", "inspection", "training"},
     {"cli"},
     {"__main__"},
 )
@@ -28,6 +28,7 @@ FLOORS = (
 FAMILIES = (
     ("schema", "files", "errors"),
     ("audio", "media", "headers", "resampling"),
+    ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
     ("verification", "data", "corpora", "augment"),
     ("recognizer", "windows", "model_folder"),
@@ -38,6 +39,8 @@ GUARDED = {
     "lightning": ("training/",),
     "hydra": ("cli/train.py",),
     "omegaconf": ("cli/train.py",),
+    "matplotlib": ("inspection/",),
+    "PIL": ("inspection/",),
 }
 
 
@@ -151,9 +154,11 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_the_recognizer_loads_neither_lightning_nor_hydra():
-    loaded = loaded_by("import asr\nfrom asr import Recognizer\nimport asr.evaluation")
+    loaded = loaded_by(
+        "import asr\nfrom asr import Recognizer\nimport asr.evaluation\nimport asr.inspection"
+    )
     assert "torch" in loaded
-    assert not loaded & {"lightning", "pytorch_lightning", "hydra", "omegaconf"}
+    assert not loaded & {"lightning", "pytorch_lightning", "hydra", "omegaconf", "matplotlib"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["transcribe", "--help"]])

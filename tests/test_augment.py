@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr.augment import SpecAugment, SpeedPerturbation, utterance_seed
+from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation, utterance_seed
 from asr.errors import ConfigError
+from asr.features import LogMel
 
 RATE = 16000
 
@@ -136,3 +137,58 @@ def test_impossible_speeds_are_refused(factors):
 def test_impossible_masks_are_refused(options):
     with pytest.raises(ConfigError, match="augment"):
         SpecAugment(**options)
+
+
+def peak_hertz(features, centres):
+    """Where a batch's spectra peak, between bands too: the middle of mass above the floor."""
+    mass = features.mean(dim=1).clamp_min(0).double()
+    return ((mass * centres).sum(dim=1) / mass.sum(dim=1)).numpy()
+
+
+def test_the_bands_lie_where_torchaudio_puts_its_filters():
+    features = LogMel(sample_rate=16000, n_mels=80)
+    filters = features.mel.mel_scale.fb.double()
+    bins = torch.linspace(0, 8000, len(filters), dtype=torch.float64)
+    # The narrow filters at the bottom hold too few bins to have a middle.
+    middles = (filters * bins[:, None]).sum(dim=0) / filters.sum(dim=0)
+    np.testing.assert_allclose(features.band_centres()[40:], middles[40:], rtol=0.01)
+
+
+def test_a_warped_peak_moves_to_its_frequency_over_the_factor():
+    centres = LogMel().band_centres()
+    warp = FrequencyWarp(centres, 0.2)
+    peak = torch.exp(-((centres - 2000) ** 2) / (2 * 150**2)).float().expand(20, 5, 80)
+    seeds = torch.arange(20)
+    found = peak_hertz(warp(peak, torch.full((20,), 5), seeds), centres)
+    factors = np.array(
+        [np.exp(np.random.default_rng([seed, 1]).uniform(-0.2, 0.2)) for seed in range(20)]
+    )
+    straight = peak_hertz(peak, centres)
+    np.testing.assert_allclose(found, straight / factors, rtol=0.02)
+
+
+def test_an_utterances_warp_does_not_depend_on_its_batch_and_leaves_padding_alone():
+    warp = FrequencyWarp(LogMel().band_centres(), 0.1)
+    features = torch.randn(3, 50, 80)
+    lengths = torch.tensor([50, 30, 20])
+    for row, length in enumerate(lengths.tolist()):
+        features[row, length:] = 0
+    seeds = torch.tensor([5, 6, 7])
+    batch = warp(features, lengths, seeds)
+    for row, length in enumerate(lengths.tolist()):
+        alone = warp(features[row : row + 1, :length], lengths[row : row + 1], seeds[row][None])
+        torch.testing.assert_close(batch[row, :length], alone[0])
+        assert not batch[row, length:].any()
+
+
+def test_a_flat_spectrum_stays_flat_under_any_warp():
+    found = FrequencyWarp(LogMel(8000, 64).band_centres(), 0.5)(
+        torch.ones(50, 2, 64), torch.full((50,), 2), torch.arange(50)
+    )
+    torch.testing.assert_close(found, torch.ones(50, 2, 64))
+
+
+@pytest.mark.parametrize("widest", [0.0, -0.1, 0.6])
+def test_an_impossible_warp_is_refused(widest):
+    with pytest.raises(ConfigError, match=r"augment\.warp"):
+        FrequencyWarp(LogMel().band_centres(), widest)

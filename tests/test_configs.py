@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tones import make_tones
 
-from asr.augment import SpecAugment, SpeedPerturbation
+from asr.augment import SpeedPerturbation
 from asr.cli import main
 from asr.errors import ConfigError
 from asr.manifest import read_manifest
@@ -24,6 +24,7 @@ from asr.schema import build
 from asr.tokenizer import train_tokenizer
 from asr.training import train
 from asr.training.data import SpeechData
+from asr.training.fit import feature_augmentation, phoneme_loss
 from asr.training.module import CTCTraining
 
 ROOT = Path(__file__).parents[1]
@@ -86,20 +87,21 @@ def test_every_config_is_composed_and_built(override, data):
     utterances = read_manifest(data / "train.jsonl")
     size = 16 if config["tokenizer"]["vocabulary_size"] else None
     texts = [utterance.text for utterance in utterances]
-    tokenizer = train_tokenizer(config["tokenizer"]["kind"], texts, size)
+    tokenizer = train_tokenizer(
+        config["tokenizer"]["kind"], texts, size, config["tokenizer"]["model_type"]
+    )
     model = build_model(config["model"], tokenizer.vocabulary_size)
     augment = config["augment"]
-    assert augment.keys() == {"speed", "specaugment"}
+    assert augment.keys() == {"speed", "warp", "specaugment"}
     speed = SpeedPerturbation(tuple(augment["speed"])) if augment["speed"] else None
-    masks = augment["specaugment"]
-    spec_augment = build(SpecAugment, masks, "augment.specaugment") if masks else None
     build(
         CTCTraining,
         config["optimizer"],
         "optimizer",
         model=model,
         tokenizer=tokenizer,
-        spec_augment=spec_augment,
+        augment=feature_augmentation(augment, model),
+        auxiliary=phoneme_loss(config["auxiliary"], utterances, model),
         seed=config["seed"],
     )
     names = ("train", "valid", "skip_infeasible")
@@ -129,7 +131,7 @@ def test_trainers_that_need_no_gpu_are_built(name, tmp_path):
 
 
 def test_all_options_of_a_group_have_the_same_keys():
-    for group in {option.partition("=")[0] for option in OPTIONS} - {"augment"}:
+    for group in {option.partition("=")[0] for option in OPTIONS} - {"augment", "auxiliary"}:
         keys = {
             path.stem: {k: sorted(v) if isinstance(v, dict) else None for k, v in content.items()}
             for path in (CONF / group).glob("*.yaml")

@@ -159,3 +159,22 @@ def test_a_missing_or_broken_vocabulary_file_is_refused(tmp_path, kind, name, co
     with pytest.raises(TokenizerError) as caught:
         load_tokenizer(kind, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_byte_pairs_join_the_most_frequent_neighbours_first():
+    # Counted by hand: "B" and "C" stand together five times, "▁" and "A" three.
+    tokenizer = SentencePieceTokenizer.train(["ABC BC BC", "A A BC BC"], 7, "bpe")
+    assert tokenizer.tokens[1] == "BC"
+    assert tokenizer.decode(tokenizer.encode("A BC ABC")) == "A BC ABC"
+
+
+def test_byte_pairs_make_whole_words_of_a_small_set_of_them():
+    words = ["SEVEN", "EIGHTY", "B", "RUBOUT"]
+    texts = [f"{first} {second}" for first in words for second in words] * 3
+    tokenizer = train_tokenizer("sentencepiece", texts, 40, "bpe")
+    assert [len(tokenizer.encode(word)) for word in words] == [1, 1, 1, 1]
+
+
+def test_an_unknown_type_of_subwords_is_refused():
+    with pytest.raises(ConfigError, match="model_type is 'word'; expected one of unigram, bpe"):
+        train_tokenizer("sentencepiece", SENTENCES, 44, "word")

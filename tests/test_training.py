@@ -22,6 +22,7 @@ from asr.model import build_model
 from asr.recognizer import Recognizer
 from asr.tokenizer import CharacterTokenizer
 from asr.training import train
+from asr.training.auxiliary import PhonemeLoss
 from asr.training.module import CTCTraining, Schedule
 
 RATE = 8000
@@ -70,9 +71,11 @@ def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
         "model": TINY_MODEL,
         "augment": {
             "speed": [0.9, 1.0, 1.1],
+            "warp": 0.1,
             "specaugment": {"frequency_width": 4, "time_width": 4},
         },
-        "optimizer": {"lr": 5e-3, "warmup_steps": 5},
+        "auxiliary": {"phonemes": {"layer": 1}},
+        "optimizer": {"lr": 5e-3, "warmup_steps": 5, "average_decay": 0.9},
         "trainer": {
             "accelerator": "cpu",
             "devices": 1,
@@ -271,6 +274,76 @@ def test_the_learning_rate_rises_linearly_and_falls_along_half_a_cosine() -> Non
     assert schedule.at(9, 0.0) == pytest.approx(2.0)
     assert schedule.at(100, 0.5) == pytest.approx(2.0 * (0.1 + 0.9 / 2))
     assert schedule.at(100, 1.0) == pytest.approx(0.2)
+
+
+def test_the_exported_weights_are_the_moving_average_of_those_of_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    step = CTCTraining.optimizer_step
+
+    def watched(self: CTCTraining, *args: Any, **kwargs: Any) -> None:
+        if not seen:
+            seen.append(self.model.head.weight.detach().double().numpy().copy())
+        step(self, *args, **kwargs)
+        seen.append(self.model.head.weight.detach().double().numpy().copy())
+
+    monkeypatch.setattr(CTCTraining, "optimizer_step", watched)
+    train(configuration(tmp_path, trainer__max_epochs=1))
+    expected = seen[0]
+    for number, weight in enumerate(seen[1:]):
+        decay = min(0.9, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * weight
+    model = Recognizer.load(tmp_path / "run" / "model").model
+    np.testing.assert_allclose(model.head.weight.detach().numpy(), expected, atol=1e-6)
+    assert np.abs(expected - seen[-1]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": 2}, "layer is 2; the encoder has layers 1 to 1"),
+        ({"weight": 1.0}, r"weight is 1.0; expected a share within \(0, 1\)"),
+        ({"layers": 1}, "unknown key 'auxiliary.phonemes.layers'; did you mean 'layer'"),
+    ],
+)
+def test_an_impossible_second_task_is_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(configuration(tmp_path, auxiliary={"phonemes": options}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_second_task_pulls_on_the_layers_below_it_only() -> None:
+    torch.manual_seed(0)
+    encoder = {**TINY_MODEL["encoder"], "layers": 2}
+    model = build_model({**TINY_MODEL, "encoder": encoder}, 4)
+    task = PhonemeLoss(["A B C"], width=32, layer=1)
+    frames = torch.randn(2, 40, 16)
+    _, inner, lengths = model.with_inner_frames(frames, torch.tensor([40, 24]), task.layer)
+    losses = task(inner, lengths, ["A B", "C"])
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    assert (losses > 0).all()
+    assert model.encoder.layers[0].gru.layers[0].bias.grad is not None
+    assert all(p.grad is None for p in model.encoder.layers[1].parameters())
+    assert model.head.weight.grad is None
+
+
+def test_phonemes_are_scored_as_ctc_scores_any_tokens() -> None:
+    torch.manual_seed(0)
+    task = PhonemeLoss(["A B C"], width=8, layer=1)
+    frames, lengths = torch.randn(1, 12, 8), torch.tensor([12])
+    # A is one sound, B and C two each, of which they share the second: eɪ b i s.
+    assert [len(task.said[word]) for word in "ABC"] == [1, 2, 2]
+    assert task.said["B"][1] == task.said["C"][1]
+    log_probs = torch.log_softmax(task.head(task.norm(frames)), dim=-1)
+    targets = torch.tensor([task.said["B"] + task.said["A"]])
+    expected = torch.nn.functional.ctc_loss(
+        log_probs.transpose(0, 1), targets, lengths, torch.tensor([3]), reduction="none"
+    )
+    torch.testing.assert_close(task(frames, lengths, ["B A"]), expected)
 
 
 TWO_DEVICES = """

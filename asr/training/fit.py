@@ -12,8 +12,9 @@ import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
-from asr.augment import SpecAugment, SpeedPerturbation
+from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation
 from asr.ctc import required_frames
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance, read_manifest
@@ -21,6 +22,7 @@ from asr.model import CTCModel, build_model
 from asr.model_folder import save_model
 from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from asr.training.auxiliary import PhonemeLoss
 from asr.training.callbacks import Checkpoints, Report
 from asr.training.data import SpeechData
 from asr.training.module import CTCTraining
@@ -34,6 +36,7 @@ SECTIONS = (
     "tokenizer",
     "model",
     "augment",
+    "auxiliary",
     "optimizer",
     "trainer",
     "checkpoint",
@@ -113,12 +116,9 @@ def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
     valid_set = _manifests(data_options.pop("valid", None), "data.valid")
     _check_apart(train_set, valid_set)
     tokenizer = _tokenizer(config["tokenizer"], train_set, run)
-    augment = dict(config["augment"])
-    check_keys(augment, ("speed", "specaugment"), "augment")
-    factors = augment.get("speed")
+    check_keys(config["augment"], ("speed", "warp", "specaugment"), "augment")
+    factors = config["augment"].get("speed")
     speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
-    masks = augment.get("specaugment")
-    spec_augment = None if masks is None else build(SpecAugment, masks, "augment.specaugment")
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
     skip = data_options.pop("skip_infeasible", False)
@@ -142,12 +142,57 @@ def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
         "optimizer",
         model=model,
         tokenizer=tokenizer,
-        spec_augment=spec_augment,
+        augment=feature_augmentation(config["augment"], model),
+        auxiliary=phoneme_loss(config["auxiliary"], train_set, model),
         seed=seed,
     )
     check_keys(config["checkpoint"], ("every_steps",), "checkpoint")
     every_steps = _whole_number(config["checkpoint"]["every_steps"], "checkpoint.every_steps", 1)
     return _Parts(module, data, tokenizer, dict(config["trainer"]), every_steps)
+
+
+def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn.Module]:
+    """Build what changes training features, in the order it is applied.
+
+    Args:
+        options: the config's ``augment``; ``speed`` is not looked at, it changes waveforms.
+        model: tells the frequencies of the bands.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    found: list[nn.Module] = []
+    if (widest := options.get("warp")) is not None:
+        centres = model.features.band_centres()
+        found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))
+    if (masks := options.get("specaugment")) is not None:
+        found.append(build(SpecAugment, masks, "augment.specaugment"))
+    return found
+
+
+def phoneme_loss(
+    options: Mapping[str, Any], train_set: Sequence[Utterance], model: CTCModel
+) -> PhonemeLoss | None:
+    """Build the second task, if the config asks for one.
+
+    Args:
+        options: the config's ``auxiliary``.
+        train_set: tells the words.
+        model: tells the size and number of its layers.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    check_keys(options, ("phonemes",), "auxiliary")
+    if options.get("phonemes") is None:
+        return None
+    texts = [utterance.text for utterance in train_set]
+    width, layers = model.encoder.width, len(model.encoder.layers)
+    where = "auxiliary.phonemes"
+    task = build(PhonemeLoss, options["phonemes"], where, texts=texts, width=width)
+    if not 1 <= task.layer <= layers:
+        raise ConfigError(f"{where}.layer is {task.layer}; the encoder has layers 1 to {layers}")
+    return task
 
 
 def _whole_number(value: Any, where: str, least: int) -> int:
@@ -184,11 +229,13 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
 def _tokenizer(
     options: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder
 ) -> Tokenizer:
-    check_keys(options, ("kind", "vocabulary_size"), "tokenizer")
+    check_keys(options, ("kind", "vocabulary_size", "model_type"), "tokenizer")
     if run.tokenizer.exists():
         return load_tokenizer(options["kind"], run.tokenizer)
     texts = (utterance.text for utterance in train_set)
-    return train_tokenizer(options["kind"], texts, options.get("vocabulary_size"))
+    return train_tokenizer(
+        options["kind"], texts, options.get("vocabulary_size"), options.get("model_type")
+    )
 
 
 def _feasible(
@@ -225,7 +272,7 @@ def _trainer(
 ) -> tuple[lightning.Trainer, Checkpoints]:
     def export(folder: Path, facts: dict[str, Any]) -> None:
         notes = {"name": config["name"], "seed": config["seed"], **facts}
-        save_model(folder, parts.module.model, parts.tokenizer, config["model"], notes)
+        save_model(folder, parts.module.result, parts.tokenizer, config["model"], notes)
 
     _whole_number(parts.trainer_options.get("max_epochs"), "trainer.max_epochs", least=1)
     checkpoints = Checkpoints(run, parts.every_steps, export)

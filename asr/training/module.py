@@ -1,15 +1,16 @@
 """The Lightning module: it receives a built model and only trains it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import lightning
 import torch
-from torch import Tensor
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
 
-from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss
 from asr.data import Batch
 from asr.decoding import greedy_decode
@@ -17,6 +18,7 @@ from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
+from asr.training.auxiliary import PhonemeLoss
 from asr.training.data import data_of
 
 REDUCTIONS = ("utterance", "token")
@@ -56,13 +58,17 @@ class CTCTraining(lightning.LightningModule):
     Args:
         model: what is trained.
         tokenizer: decodes hypotheses for scoring.
-        spec_augment: masks training features, if given.
+        augment: change training features in this order, each called with features, lengths and
+            seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
+        auxiliary: a second task for an inner layer, if given.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
         betas: AdamW's two decay rates.
         warmup_steps: optimizer steps to reach ``lr``.
         final_ratio: share of ``lr`` left at the end of the cosine.
+        average_decay: validate and export an exponential moving average of the weights, of which
+            each step keeps this share (Polyak and Juditsky 1992); 0 for the weights themselves.
         reduction: ``"utterance"`` averages losses over utterances, ``"token"`` first divides each
             by its number of tokens.
     """
@@ -71,21 +77,30 @@ class CTCTraining(lightning.LightningModule):
         self,
         model: CTCModel,
         tokenizer: Tokenizer,
-        spec_augment: SpecAugment | None = None,
+        augment: Sequence[nn.Module] = (),
+        auxiliary: PhonemeLoss | None = None,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.98),
         warmup_steps: int = 200,
         final_ratio: float = 0.01,
+        average_decay: float = 0.0,
         reduction: str = "utterance",
     ) -> None:
         super().__init__()
+        if not 0 <= average_decay < 1:
+            raise ConfigError(
+                f"optimizer.average_decay is {average_decay}; expected a share in [0, 1)"
+            )
         if reduction not in REDUCTIONS:
             raise ConfigError(f"optimizer.reduction is '{reduction}'; expected utterance or token")
         self.model = model
         self.tokenizer = tokenizer
-        self.spec_augment = spec_augment
+        self.augment = nn.ModuleList(augment)
+        self.auxiliary = auxiliary
+        self.average_decay = average_decay
+        self.average = deepcopy(model).requires_grad_(False) if average_decay else None
         self.seed = seed
         self.schedule = Schedule(lr, warmup_steps, final_ratio)
         self.weight_decay = weight_decay
@@ -96,9 +111,14 @@ class CTCTraining(lightning.LightningModule):
         self._words = self._characters = ErrorCounts()
         self._loss = (0.0, 0)
 
+    @property
+    def result(self) -> CTCModel:
+        """What training is for: the averaged model, or the model where there is no average."""
+        return self.model if self.average is None else self.average
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make AdamW with weight decay on matrices only."""
-        named = list(self.model.named_parameters())
+        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
         # The biases of a GRU's two directions lie in one matrix: the name tells, not the shape.
         decayed = [p for name, p in named if p.dim() > 1 and "bias" not in name]
         others = [p for name, p in named if p.dim() <= 1 or "bias" in name]
@@ -131,12 +151,9 @@ class CTCTraining(lightning.LightningModule):
             TrainingError: the loss is not finite; names the utterances.
         """
         features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
-        if self.spec_augment:
-            features = self.spec_augment(features, lengths, batch.seeds)
-        log_probs, frame_lengths = self.model.classify(features, lengths)
-        result = ctc_loss(log_probs, frame_lengths, batch.tokens, batch.token_lengths)
-        self._note_infeasible(batch, result)
-        losses = result.losses
+        for augment in self.augment:
+            features = augment(features, lengths, batch.seeds)
+        losses = self._losses(features, lengths, batch)
         if self.reduction == "token":
             losses = losses / batch.token_lengths.clamp_min(1)
         # Distributed training averages gradients over ranks, each of which has its own share of
@@ -149,6 +166,39 @@ class CTCTraining(lightning.LightningModule):
             )
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=batch.total)
         return loss
+
+    def _losses(self, features: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        # Of each utterance, (B,).
+        task = self.auxiliary
+        log_probs, inner, lengths = self.model.with_inner_frames(
+            features, lengths, task.layer if task else 0
+        )
+        result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
+        self._note_infeasible(batch, result)
+        if task is None:
+            return result.losses
+        second: Tensor = task(inner, lengths, batch.texts)
+        return (1 - task.weight) * result.losses + task.weight * second
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Take a step and move the average after it."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.average is None:
+            return
+        # At first the average follows closely, or it would long remember the random start.
+        steps = self.global_step  # before this one
+        decay = min(self.average_decay, (1 + steps) / (10 + steps))
+        with torch.no_grad():
+            for mean, weight in zip(
+                self.average.parameters(), self.model.parameters(), strict=True
+            ):
+                mean.lerp_(weight, 1 - decay)
 
     def _note_infeasible(self, batch: Batch, result: CTCLoss) -> None:
         if not bool(result.feasible.all()):
@@ -166,7 +216,7 @@ class CTCTraining(lightning.LightningModule):
         if not bool(batch.weights.any()):
             # It only keeps an otherwise idle rank in step.
             return
-        log_probs, lengths = self.model(batch.waveforms, batch.sample_lengths)
+        log_probs, lengths = self.result(batch.waveforms, batch.sample_lengths)
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
         total, count = self._loss
         self._loss = (total + float(result.losses.sum()), count + len(batch.ids))

@@ -197,7 +197,7 @@ def trace_audio(
         hop_seconds=hop,
         frame_seconds=frame_seconds,
         log_mel=power,
-        mel_hertz=_mel_hertz(model),
+        mel_hertz=_array(model.features.band_centres()),
         log_probs=_array(log_probs),
         tokens=token_names(recognizer.tokenizer),
         words=align_words(log_probs, recognizer.tokenizer),
@@ -267,11 +267,3 @@ def _array(values: Tensor) -> Floats:
 def _speech(log_mel: Floats, factor: int, hop_seconds: float) -> NDArray[np.bool_]:
     """Mark the encoder frames whose feature frame in the middle is loud."""
     return find_speech(loudness_db(log_mel), hop_seconds)[::factor]
-
-
-def _mel_hertz(model: CTCModel) -> Floats:
-    """Find the middle of each mel band, where its filter is highest."""
-    filters = model.features.mel.mel_scale.fb
-    hertz = np.linspace(0, model.sample_rate / 2, len(filters), dtype=np.float32)
-    middles: Floats = hertz[_array(filters).argmax(axis=0)]
-    return middles

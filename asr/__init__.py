@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AsrError", "Recognizer", "__version__"]
+__all__ = ["AsrError", "Recognizer", "__version__", "score"]
 
 if TYPE_CHECKING:
     from asr.errors import AsrError
     from asr.recognizer import Recognizer
+    from asr.scoring.score import score
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from asr.recognizer import Recognizer
 
         return Recognizer
+    if name == "score":
+        from asr.scoring.score import score
+
+        return score
     if name == "AsrError":
         from asr.errors import AsrError
 

@@ -26,6 +26,7 @@ from asr.scoring import (
     format_summary,
     score_pairs,
 )
+from asr.scoring.listing import format_change
 from asr.text import NORMALIZERS, normalize_text
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Evaluation:
 
     Attributes:
         score: errors of every utterance and in total, of the normalised texts.
+        raw: the same of the texts as they were before.
         failures: utterances whose audio could not be transcribed; their words count as deletions.
         warnings: utterances transcribed with reservations, such as damaged audio.
         audio_seconds: audio decoded.
@@ -79,6 +81,7 @@ class Evaluation:
     """
 
     score: Score
+    raw: Score
     failures: tuple[Notice, ...]
     warnings: tuple[Notice, ...]
     audio_seconds: float
@@ -140,9 +143,11 @@ def evaluate(
     processing_seconds = time.perf_counter() - started
     _check_order(utterances, transcripts)
     score = _score(references, utterances, transcripts, normalizer)
+    cross_check(score)
     pairs = list(zip(utterances, transcripts, strict=True))
     evaluation = Evaluation(
         score=score,
+        raw=_score(_references(utterances, "none"), utterances, transcripts, "none"),
         failures=tuple(
             Notice(utterance.id, utterance.audio_filepath, transcript.error)
             for utterance, transcript in pairs
@@ -176,9 +181,7 @@ def _score(
         for utterance, transcript in zip(utterances, transcripts, strict=True)
         if transcript.error is None
     }
-    score = score_pairs(references, hypotheses)
-    cross_check(score)
-    return score
+    return score_pairs(references, hypotheses)
 
 
 def _references(utterances: Sequence[Utterance], normalizer: str) -> dict[str, str]:
@@ -218,17 +221,31 @@ def format_evaluation(evaluation: Evaluation) -> str:
     Returns:
         Lines without a trailing newline: the score's summary, the speed, and what was scored how.
     """
-    seconds, failed = evaluation.audio_seconds, len(evaluation.failures)
+    failed = len(evaluation.failures)
     lines = [
         format_summary(evaluation.score),
-        f"{seconds / 3600:.3f} h of audio in {evaluation.processing_seconds:.1f} s: real-time "
-        f"factor {evaluation.real_time_factor:.4f}",
+        format_speed(evaluation),
         f"manifest {evaluation.manifest or 'not named'}, model {evaluation.model or 'not named'}, "
         f"normalizer {evaluation.normalizer}",
     ]
+    if evaluation.normalizer != str(NORMALIZERS["none"]):
+        lines.append(format_change(evaluation.raw, evaluation.score))
     if failed or evaluation.warnings:
         lines.append(f"failed utterances: {failed}, warnings: {len(evaluation.warnings)}")
     return "\n".join(lines)
+
+
+def format_speed(evaluation: Evaluation) -> str:
+    """Write in one line how long transcribing took.
+
+    Args:
+        evaluation: what to write.
+    """
+    hours = evaluation.audio_seconds / 3600
+    return (
+        f"{hours:.3f} h of audio in {evaluation.processing_seconds:.1f} s: real-time factor "
+        f"{evaluation.real_time_factor:.4f}"
+    )
 
 
 def write_evaluation(folder: Path | str, evaluation: Evaluation) -> None:
@@ -284,6 +301,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     score = evaluation.score
     return {
         "wer": _number(score.words.rate),
+        "wer_before_normalizer": _number(evaluation.raw.words.rate),
         "cer": _number(score.characters.rate),
         "ser": score.sentence_error_rate,
         "words": _counts(score.words),

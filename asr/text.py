@@ -4,10 +4,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from asr.english import APOSTROPHES, normalize_english
 from asr.errors import UsageError
-
-# Signs that people type for an apostrophe: quotes, the modifier letter, the acute accent.
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\uff07\u00b4", "'"))
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class Normalizer:
 
 
 def _fold_spaces(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    # ASCII is in every normal form.
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def _is_letter(character: str) -> bool:
@@ -45,8 +44,8 @@ def _is_letter(character: str) -> bool:
 def _librispeech(text: str) -> str:
     # NFKC would break the acute accent into a space and a mark; upper case can bring forth new
     # modifier apostrophes, hence the second translation.
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).upper()
-    text = text.translate(_APOSTROPHES)
+    text = unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).upper()
+    text = text.translate(APOSTROPHES)
     kept = []
     for position, character in enumerate(text):
         if character == "'":
@@ -67,6 +66,12 @@ NORMALIZERS = {
             1,
             "upper case, apostrophes of words kept, other punctuation to spaces",
             _librispeech,
+        ),
+        Normalizer(
+            "english",
+            1,
+            "lower case, no punctuation, numbers as words, contractions written out",
+            normalize_english,
         ),
     )
 }

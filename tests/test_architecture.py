@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__init__", "errors", "files", "schema"},
     {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
-    | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak"},
+    | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification"},
     {"model", "preparation"},
     {"model_folder", "windows", "recognizer"},
@@ -28,6 +28,7 @@ FLOORS = (
 FAMILIES = (
     ("schema", "files", "errors"),
     ("audio", "media", "headers", "resampling"),
+    ("text", "english", "numerals"),
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
     ("verification", "data", "corpora", "augment"),

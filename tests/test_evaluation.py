@@ -104,6 +104,15 @@ def test_a_normaliser_is_applied_to_both_sides_and_named():
     assert "normalizer librispeech (version 1)" in format_evaluation(evaluation)
 
 
+def test_what_the_normaliser_changed_is_told():
+    recognizer = KnownTranscripts({"/audio/0.flac": "the CAT sat"})
+    spoken = [utterance(0, "The cat sat")]
+    evaluation = evaluate(recognizer, spoken, normalizer="librispeech")
+    assert (evaluation.raw.words.errors, evaluation.score.words.errors) == (2, 0)
+    assert "normalising changed it by -66.67" in format_evaluation(evaluation)
+    assert "normalising" not in format_evaluation(evaluate(recognizer, spoken))
+
+
 def test_an_unknown_normaliser_is_refused_before_the_work_begins():
     recognizer = KnownTranscripts(HEARD)
     with pytest.raises(UsageError, match="whisper"):
@@ -120,7 +129,9 @@ def test_an_unusable_output_folder_is_refused_before_the_work_begins(tmp_path):
 
 
 def test_totals_on_which_jiwer_disagrees_are_not_reported(monkeypatch):
-    monkeypatch.setattr("asr.scoring.score.count_errors", lambda *sides: ErrorCounts(correct=3))
+    monkeypatch.setattr(
+        "asr.scoring.score.count_errors_by_hash", lambda *sides: ErrorCounts(correct=3)
+    )
     with pytest.raises(ScoringError, match="jiwer counts 2 / 7"):
         evaluate(KnownTranscripts(HEARD), UTTERANCES)
 
@@ -261,6 +272,26 @@ def test_the_command_writes_into_the_output_folder(command, tmp_path):
         "references.txt",
         "score.json",
     ]
+
+
+def test_the_command_writes_a_report_with_what_went_wrong(command, tmp_path):
+    assert command(ONE_LOST, "--report", str(tmp_path / "report"), warnings=("1 s lost",)) == 1
+    figures = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"))
+    assert figures["words"]["deletions"] == 3
+    assert figures["title"] == f"some/model on {tmp_path / 'test.jsonl'}"
+    assert set(figures["groups"]) == {"speaker", "length", "duration"}
+    notes = "\n".join(figures["notes"])
+    assert "Failed: 1089-134686-0000: /audio/0.flac is empty" in notes
+    assert "Warning: 1089-134686-0001: 1 s lost" in notes
+    assert "real-time factor" in notes
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work_begins(
+    command, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    assert command(HEARD, "--report", str(tmp_path / "file")) == 1
+    assert "%WER" not in capsys.readouterr().out
 
 
 def test_the_command_fails_when_audio_failed_and_names_it(command, capsys):

@@ -22,6 +22,7 @@ from asr.scoring import (
     format_summary,
     score_pairs,
 )
+from asr.scoring.alignment import have_own_hashes
 
 WORDS = ["A", "THE", "CAT", "SAT", "ON", "MAT", "L'ÉTÉ", "東京", "o", "ﬁ", "🙂"]
 sentences = st.lists(st.sampled_from(WORDS), max_size=12)
@@ -96,6 +97,23 @@ def test_words_are_compared_by_value_and_not_by_hash():
 
     words = [SameHash("ONE"), SameHash("TWO")]
     assert count_errors(words, words[::-1]).errors == 2
+
+
+def test_a_score_does_without_hashes_where_two_words_share_one(monkeypatch):
+    pairs = [(" ".join(said), " ".join(heard)) for said, heard in random_pairs(200, seed=6)]
+    references, hypotheses = (dict(enumerate_ids(side)) for side in zip(*pairs, strict=True))
+    fast = score_pairs(references, hypotheses)
+    monkeypatch.setattr("asr.scoring.score.have_own_hashes", lambda words: False)
+    assert score_pairs(references, hypotheses) == fast
+
+
+def test_shared_hashes_are_found():
+    class SameHash(str):
+        def __hash__(self):
+            return ord("A")
+
+    assert have_own_hashes({"A", "ONE", "TWO"})
+    assert not have_own_hashes({"A", SameHash("ONE")})
 
 
 def test_rates_are_not_clamped():

@@ -15,6 +15,8 @@ VERBS = {
     "train": "train a model from a recipe; takes Hydra overrides",
     "transcribe": "write what is said in audio files",
     "evaluate": "transcribe a manifest and score it by word error rate",
+    "score": "set hypotheses of any system against references: word error rate and where it lies",
+    "compare": "tell whether two or more systems differ by more than chance, and where",
     "inspect": "draw what the gates of a model do over a recording, or sum them up over many",
 }
 INTERRUPTED = 130

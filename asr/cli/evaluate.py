@@ -3,6 +3,16 @@
 import argparse
 import math
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.cli.gate import add_gate, is_above
+
+if TYPE_CHECKING:
+    from asr.evaluation import Evaluation
+    from asr.manifest import Utterance
+    from asr.scoring.intervals import Interval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", required=True, help="model folder")
     parser.add_argument(
         "-o", "--output", help="folder for references, hypotheses, alignments and score.json"
+    )
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="folder for report.html (figures, plots, every alignment, recordings to listen to), "
+        "report.json, report.csv, and the sys, pra, dtl, trn and stm files of sclite",
     )
     parser.add_argument(
         "--batch-seconds",
@@ -40,12 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help=f"applied to both sides before scoring (default: none). {rules}",
     )
-    parser.add_argument(
-        "--max-wer",
-        type=_percentage,
-        metavar="PERCENT",
-        help="exit with code 1 when the word error rate is above this, such as 5.0",
-    )
+    add_gate(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,9 +72,14 @@ def run(args: argparse.Namespace) -> int:
 
     # A broken manifest shows before torch's seconds of import.
     utterances = read_manifest(args.manifest)
+    if args.report is not None:
+        # So does a folder that cannot be written.
+        Path(args.report).mkdir(parents=True, exist_ok=True)
 
     from asr.evaluation import evaluate, format_evaluation
     from asr.recognizer import Recognizer
+    from asr.scoring.intervals import bootstrap_interval
+    from asr.scoring.listing import format_interval
 
     evaluation = evaluate(
         Recognizer.load(args.model, device=args.device),
@@ -79,19 +95,70 @@ def run(args: argparse.Namespace) -> int:
     for kind, notices in (("warning", evaluation.warnings), ("failed", evaluation.failures)):
         for notice in notices:
             print(f"asr evaluate: {kind}: {notice.id}: {notice.message}", file=sys.stderr)
+    score = evaluation.score
+    speakers = {utterance.id: utterance.speaker for utterance in utterances if utterance.speaker}
+    interval = bootstrap_interval(score, speakers)
     print(format_evaluation(evaluation))
+    print(format_interval(interval))
     if args.output is not None:
         print(f"asr evaluate: details are in {args.output}", file=sys.stderr)
-    words = evaluation.score.words
-    # Multiplied out: 7 errors in 100 words are not above 7 %, though 100 * 0.07 > 7.
-    above = args.max_wer is not None and 100 * words.errors > args.max_wer * words.words
-    if above:
-        print(
-            f"asr evaluate: a word error rate of {100 * words.rate:.4f} % is above the "
-            f"{args.max_wer:g} % that --max-wer allows",
-            file=sys.stderr,
-        )
+    if args.report is not None:
+        _write_report(args.report, evaluation, utterances, interval)
+    above = is_above(score.words, args.max_wer, "evaluate")
     return 1 if above or evaluation.failures else 0
+
+
+def _write_report(
+    folder: str,
+    evaluation: "Evaluation",
+    utterances: "Sequence[Utterance]",
+    interval: "Interval",
+) -> None:
+    from asr.scoring.breakdown import break_down, duration_groups, length_groups
+    from asr.scoring.confusions import frequent_errors
+    from asr.scoring.details import Details
+    from asr.scoring.report_folder import write_report
+
+    score = evaluation.score
+    details = Details(
+        speakers={each.id: each.speaker for each in utterances if each.speaker},
+        durations={each.id: each.duration for each in utterances},
+        audio={each.id: each.audio_filepath for each in utterances},
+    )
+    groups = {
+        "speaker": details.speakers,
+        "length": length_groups(score),
+        "duration": duration_groups(details),
+    }
+    write_report(
+        folder,
+        score,
+        details,
+        title=f"{evaluation.model} on {evaluation.manifest}",
+        normalizer=evaluation.normalizer,
+        interval=interval,
+        confusions=frequent_errors(score, most=50),
+        groups={name: break_down(score, group_of) for name, group_of in groups.items()},
+        notes=tuple(_notes(evaluation)),
+    )
+    print(f"asr evaluate: the report is {Path(folder) / 'report.html'}", file=sys.stderr)
+
+
+def _notes(evaluation: "Evaluation") -> Iterator[str]:
+    from asr.evaluation import format_speed
+    from asr.scoring.listing import format_change
+
+    yield format_speed(evaluation)
+    if evaluation.raw.words != evaluation.score.words:
+        yield format_change(evaluation.raw, evaluation.score)
+    if evaluation.failures:
+        yield (
+            f"{len(evaluation.failures)} recordings could not be transcribed; all their words "
+            "count as deletions."
+        )
+    for kind, notices in (("Failed", evaluation.failures), ("Warning", evaluation.warnings)):
+        for notice in notices:
+            yield f"{kind}: {notice.id}: {notice.message}"
 
 
 def _positive(word: str) -> float:
@@ -105,11 +172,4 @@ def _count(word: str) -> int:
     value = int(word)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{word} is not a number of threads, 0 or more")
-    return value
-
-
-def _percentage(word: str) -> float:
-    value = float(word)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{word} is not a percentage of 0 or more")
     return value

@@ -61,18 +61,23 @@ def format_alignment(alignment: Alignment) -> str:
     """
     lines = ["REF:  ", "HYP:  ", "EVAL: "]
     for kind, reference, hypothesis in alignment.operations:
-        width = max(_cells(reference or ""), _cells(hypothesis or ""), 1)
+        width = max(count_cells(reference or ""), count_cells(hypothesis or ""), 1)
         cells = (
             "*" * width if reference is None else reference,
             "*" * width if hypothesis is None else hypothesis,
             "" if kind == "C" else kind,
         )
         for row, cell in enumerate(cells):
-            lines[row] += cell + " " * (width - _cells(cell) + 1)
+            lines[row] += cell + " " * (width - count_cells(cell) + 1)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(text: str) -> int:
+def count_cells(text: str) -> int:
+    """Count the columns that a text takes in a terminal.
+
+    Args:
+        text: any; East Asian wide characters take two columns, combining marks none.
+    """
     if text.isascii():
         return len(text)
     return sum(

@@ -73,8 +73,8 @@ def bootstrap_interval(
     (bootstrap-t: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 12.5;
     standard error of a ratio by linearisation), which is 93 in 100 there and 94 for 40 speakers.
     Of fewer than 10 units, or where hardly any has errors, Student's distribution stands in for
-    the bootstrap's (92 in 100 for 4 to 8 speakers); without any error the upper end is ``-log(1 - level)`` errors
-    ("rule of three", Hanley and Lippman-Hand 1983).
+    the bootstrap's (92 in 100 for 4 to 8 speakers); without any error the upper end is
+    ``-log(1 - level)`` errors ("rule of three", Hanley and Lippman-Hand 1983).
 
     Args:
         score: the utterances.

@@ -48,7 +48,7 @@ def test_the_figures_come_in_kaldis_order(call):
     assert lines[3].endswith("5 correct, 1 substituted, 1 deleted, 1 inserted")
     assert "95 % interval of the WER: " in out
     assert "over speakers" in out
-    assert "normalizer none, alignment minimum" in out
+    assert "normalizer none (version 1), alignment minimum" in out
     assert "1 of 4 utterances have no hypothesis and count as deletions: 12-1-0000" in err
 
 

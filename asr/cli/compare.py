@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.cli.comparing import add_formats, add_rules, read_rules
+
 if TYPE_CHECKING:
     from asr.scoring import Score
     from asr.scoring.transcripts import Transcripts
-
-FORMATS = ("manifest", "text", "trn", "stm", "ctm", "librispeech", "lines")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: the verb's own parser.
     """
-    from asr.text import NORMALIZERS
-
     parser.add_argument(
         "systems",
         nargs="+",
@@ -41,31 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="what to call a system, once for each (default: the files' names)",
     )
-    for name in ("format", "ref-format", "hyp-format"):
-        whose = {"format": "all files", "ref-format": "REF", "hyp-format": "each HYP"}[name]
-        parser.add_argument(
-            f"--{name}",
-            choices=FORMATS,
-            metavar="NAME",
-            help=f"format of {whose}, one of {', '.join(FORMATS)} (default: found by name and "
-            "content)",
-        )
-    rules = "; ".join(f"{rule.name}: {rule.summary}" for rule in NORMALIZERS.values())
-    parser.add_argument(
-        "--normalizer",
-        choices=list(NORMALIZERS),
-        default="none",
-        help=f"applied to all texts before scoring (default: none). {rules}",
-    )
-    parser.add_argument(
-        "--equivalents", type=Path, metavar="FILE", help="rules 'gonna => going to', one a line"
-    )
-    parser.add_argument(
-        "--align",
-        choices=("minimum", "sclite"),
-        default="minimum",
-        help="fewest errors, or as NIST's sclite aligns (default: %(default)s)",
-    )
+    add_formats(parser, "each HYP")
+    add_rules(parser)
     _add_outputs(parser)
 
 
@@ -105,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from asr.scoring.formats import read_pairs, read_references
 
     names = _name_systems(args.systems, args.name)
-    rewrite, rules = _normalizer(args.normalizer, args.equivalents)
+    rewrite, rules = read_rules(args.normalizer, args.equivalents)
     references = read_references(args.ref, args.ref_format or args.format)
     _warn(references.notes)
     speakers = references.details.speakers
@@ -150,18 +125,6 @@ def _name_systems(paths: Sequence[Path], names: Sequence[str] | None) -> list[st
             f"two of the systems {', '.join(names)} have the same name; tell them apart by --name"
         )
     return list(names)
-
-
-def _normalizer(name: str, equivalents: Path | None) -> tuple[Callable[[str], str], str]:
-    # What rewrites a text, and what it is called.
-    from asr.scoring.equivalents import read_equivalents
-    from asr.text import NORMALIZERS
-
-    rule = NORMALIZERS[name]
-    if equivalents is None:
-        return rule, str(rule)
-    same = read_equivalents(equivalents, rule)
-    return lambda text: same(rule(text)), f"{rule} and {len(same)} equivalents of {equivalents}"
 
 
 def _score_systems(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.comparing import FORMATS, add_formats, add_rules, read_rules
 from asr.cli.gate import add_gate, is_above
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from asr.scoring.intervals import Interval
     from asr.scoring.transcripts import Transcripts
 
-FORMATS = ("manifest", "text", "trn", "stm", "ctm", "librispeech", "lines")
 _GROUPINGS = ("part", "speaker", "length", "duration")
 # Without --by, a table is printed when it is no longer than this.
 _SHORT = 12
@@ -27,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: the verb's own parser.
     """
-    from asr.text import NORMALIZERS
-
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "formats: manifest (JSONL with text, pred_text, nbest), text (ID TEXT), trn (TEXT (ID)),\n"
@@ -45,30 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=side.upper(),
             help=f"{what}: a file or folder, or several",
         )
-    for name in ("format", "ref-format", "hyp-format"):
-        whose = {"format": "both sides", "ref-format": "REF", "hyp-format": "HYP"}[name]
-        parser.add_argument(
-            f"--{name}",
-            choices=FORMATS,
-            metavar="NAME",
-            help=f"format of {whose} (default: found by name and content)",
-        )
-    rules = "; ".join(f"{rule.name}: {rule.summary}" for rule in NORMALIZERS.values())
-    parser.add_argument(
-        "--normalizer",
-        choices=list(NORMALIZERS),
-        default="none",
-        help=f"applied to both sides before scoring (default: none). {rules}",
-    )
-    parser.add_argument(
-        "--equivalents", type=Path, metavar="FILE", help="rules 'gonna => going to', one a line"
-    )
-    parser.add_argument(
-        "--align",
-        choices=("minimum", "sclite"),
-        default="minimum",
-        help="fewest errors, or as NIST's sclite aligns (default: %(default)s)",
-    )
+    add_formats(parser, "HYP")
+    add_rules(parser)
     _add_outputs(parser)
     add_gate(parser)
 
@@ -131,13 +107,13 @@ def run(args: argparse.Namespace) -> int:
     from asr.scoring.report_folder import write_report
     from asr.scoring.score import score_pairs
 
-    rewrite, rules = _normalizer(args.normalizer, args.equivalents)
+    rewrite, rules = read_rules(args.normalizer, args.equivalents)
     references = read_references(args.ref, args.ref_format or args.format)
     found = read_hypotheses(args.hyp, args.hyp_format or args.format, references)
     details = _details(args, references, found)
     said, heard = _rewrite(references.texts, rewrite), _rewrite(found.texts, rewrite)
     score = score_pairs(said, heard, args.align)
-    raw = score if rules == "none" else _score_raw(references, found, args.align)
+    raw = score if _is_plain(args) else _score_raw(references, found, args.align)
     notes = [*references.notes, *found.notes, *_notes(args, references, found, score)]
     for note in notes:
         print(f"asr score: warning: {note}", file=sys.stderr)
@@ -151,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     print("\n\n".join(block for block in blocks if block))
     if args.report is not None:
-        changed = [] if rules == "none" else [format_change(raw, score)]
+        changed = [] if _is_plain(args) else [format_change(raw, score)]
         write_report(
             args.report,
             score,
@@ -169,16 +145,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if is_above(score.words, args.max_wer, "score") else 0
 
 
-def _normalizer(name: str, equivalents: Path | None) -> tuple[Callable[[str], str], str]:
-    # What rewrites a text, and what it is called in reports.
-    from asr.scoring.equivalents import read_equivalents
-    from asr.text import NORMALIZERS
-
-    rule = NORMALIZERS[name]
-    if equivalents is None:
-        return rule, name if name == "none" else str(rule)
-    same = read_equivalents(equivalents, rule)
-    return lambda text: same(rule(text)), f"{rule} and {len(same)} equivalents of {equivalents}"
+def _is_plain(args: argparse.Namespace) -> bool:
+    # Whether texts are compared as they stand.
+    return args.normalizer == "none" and args.equivalents is None
 
 
 def _rewrite(texts: Mapping[str, str], rewrite: Callable[[str], str]) -> dict[str, str]:
@@ -188,7 +157,7 @@ def _rewrite(texts: Mapping[str, str], rewrite: Callable[[str], str]) -> dict[st
 def _score_raw(references: "Transcripts", found: "Transcripts", method: str) -> "Score":
     from asr.scoring.score import score_pairs
 
-    plain, _ = _normalizer("none", None)
+    plain, _ = read_rules("none", None)
     return score_pairs(_rewrite(references.texts, plain), _rewrite(found.texts, plain), method)
 
 
@@ -268,7 +237,7 @@ def _summary(
 
     lines = [format_summary(score), format_interval(interval)]
     lines.append(f"normalizer {rules}, alignment {args.align}")
-    if rules != "none":
+    if not _is_plain(args):
         lines.append(format_change(raw, score))
     return "\n".join(lines)
 

@@ -322,7 +322,7 @@ def test_the_second_task_pulls_on_the_layers_below_it_only() -> None:
     task = PhonemeLoss(["A B C"], width=32, layer=1)
     frames = torch.randn(2, 40, 16)
     _, inner, lengths = model.with_inner_frames(frames, torch.tensor([40, 24]), task.layer)
-    losses = task(inner, lengths, ["A B", "C"])
+    losses = task(inner, lengths, ["A B", "C"]).losses
     losses.sum().backward()
     assert torch.isfinite(losses).all()
     assert (losses > 0).all()
@@ -343,7 +343,10 @@ def test_phonemes_are_scored_as_ctc_scores_any_tokens() -> None:
     expected = torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, torch.tensor([3]), reduction="none"
     )
-    torch.testing.assert_close(task(frames, lengths, ["B A"]), expected)
+    torch.testing.assert_close(task(frames, lengths, ["B A"]).losses, expected)
+    too_fast = task(frames, torch.tensor([2]), ["B A"])
+    assert not too_fast.feasible
+    assert not too_fast.losses.any()
 
 
 TWO_DEVICES = """

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from asr.ctc import ctc_loss
+from asr.ctc import CTCLoss, ctc_loss
 from asr.errors import ConfigError
 from asr.padding import pad_sequences
 from asr.pronunciation import pronounce
@@ -58,7 +58,7 @@ class PhonemeLoss(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1 + len(phonemes))
 
-    def forward(self, frames: Tensor, lengths: Tensor, texts: Sequence[str]) -> Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor, texts: Sequence[str]) -> CTCLoss:
         """Compute the loss of each utterance.
 
         Args:
@@ -67,10 +67,11 @@ class PhonemeLoss(nn.Module):
             texts: the B transcripts.
 
         Returns:
-            ``(B,)`` float32; 0 for an utterance of fewer frames than its phonemes need.
+            The losses, 0 for an utterance of fewer frames than its phonemes need, and which those
+            utterances are.
         """
         said = [[number for word in text.split() for number in self.said[word]] for text in texts]
         targets, target_lengths = pad_sequences([torch.tensor(s, dtype=torch.int64) for s in said])
         log_probs = torch.log_softmax(self.head(self.norm(frames)).float(), dim=-1)
         device = frames.device
-        return ctc_loss(log_probs, lengths, targets.to(device), target_lengths.to(device)).losses
+        return ctc_loss(log_probs, lengths, targets.to(device), target_lengths.to(device))

@@ -173,6 +173,7 @@ class Report(Callback):
             "audio_hours_per_hour": self._audio_seconds / max(1e-9, self._train_seconds),
             "seconds": time.perf_counter() - self._started,
             "infeasible": len(module.infeasible),
+            "without_phonemes": len(module.without_phonemes),
         }
         self.records = [*self.records, record]
         for name in ("utterances_per_second", "audio_hours_per_hour"):
@@ -214,5 +215,11 @@ def _epoch_lines(record: dict[str, Any], module: CTCTraining) -> str:
         lines.append(
             f"    {len(module.infeasible)} utterances were too fast for their transcripts after "
             f"speed perturbation and taught nothing: {names}"
+        )
+    if module.without_phonemes:
+        names = ", ".join(sorted(module.without_phonemes)[:5])
+        lines.append(
+            f"    {len(module.without_phonemes)} utterances were too fast for their phonemes and "
+            f"taught only their tokens: {names}"
         )
     return "\n".join(lines)

@@ -107,6 +107,7 @@ class CTCTraining(lightning.LightningModule):
         self.betas = betas
         self.reduction = reduction
         self.infeasible: set[str] = set()
+        self.without_phonemes: set[str] = set()
         self.samples: list[tuple[str, str, str]] = []
         self._words = self._characters = ErrorCounts()
         self._loss = (0.0, 0)
@@ -130,6 +131,7 @@ class CTCTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.infeasible.clear()
+        self.without_phonemes.clear()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         data = data_of(self.trainer)
@@ -174,11 +176,12 @@ class CTCTraining(lightning.LightningModule):
             features, lengths, task.layer if task else 0
         )
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
-        self._note_infeasible(batch, result)
+        self._note_infeasible(batch, result, self.infeasible)
         if task is None:
             return result.losses
-        second: Tensor = task(inner, lengths, batch.texts)
-        return (1 - task.weight) * result.losses + task.weight * second
+        second: CTCLoss = task(inner, lengths, batch.texts)
+        self._note_infeasible(batch, second, self.without_phonemes)
+        return (1 - task.weight) * result.losses + task.weight * second.losses
 
     def optimizer_step(
         self,
@@ -200,11 +203,11 @@ class CTCTraining(lightning.LightningModule):
             ):
                 mean.lerp_(weight, 1 - decay)
 
-    def _note_infeasible(self, batch: Batch, result: CTCLoss) -> None:
+    def _note_infeasible(self, batch: Batch, result: CTCLoss, names: set[str]) -> None:
         if not bool(result.feasible.all()):
             for identity, feasible in zip(batch.ids, result.feasible.tolist(), strict=True):
                 if not feasible:
-                    self.infeasible.add(identity)
+                    names.add(identity)
 
     def on_validation_epoch_start(self) -> None:
         self._words = self._characters = ErrorCounts()

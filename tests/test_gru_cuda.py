@@ -15,6 +15,7 @@ from torch import Tensor
 from asr.gru import GRU, cudnn, fused
 from asr.gru.backend import choose_backend, force_backend, has_triton
 from asr.gru.layer import run_layer
+from asr.gru.recurrence import Weights
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -31,9 +32,9 @@ def through_cudnn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     def run(*arguments: object) -> tuple[Tensor, Tensor]:
         calls[0] += 1
-        x, state, padding, W, U, bias, bias_recurrent, after, dtype = arguments
+        x, state, padding, weights, after, dtype = arguments
         assert after
-        return cudnn.run_layer(x, state, padding, W, U, bias, bias_recurrent, dtype)
+        return cudnn.run_layer(x, state, padding, weights, dtype)
 
     monkeypatch.setattr("asr.gru.parameters.run_layer", run)
     yield calls
@@ -64,10 +65,10 @@ def test_the_cudnn_function_is_the_equations(
 
 def test_the_cudnn_function_without_lengths_and_state() -> None:
     p = make("after", bidirectional=True).layers[0]
-    parameters = (p.weight_input, p.weight_recurrent, p.bias, p.bias_recurrent)
+    weights = Weights(p.weight_input, p.weight_recurrent, p.bias, p.bias_recurrent)
     x = noise(7, 3, 5)
-    found = cudnn.run_layer(x, None, None, *parameters, torch.float64)
-    expected = run_layer(x, None, None, *parameters, True, torch.float64)
+    found = cudnn.run_layer(x, None, None, weights, torch.float64)
+    expected = run_layer(x, None, None, weights, True, torch.float64)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-13)
 

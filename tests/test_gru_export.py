@@ -132,6 +132,6 @@ def test_the_operator_is_as_its_declaration_says() -> None:
     layer = GRU(3, 4, bidirectional=True).layers[0]
     padding = torch.arange(5).view(5, 1, 1) >= torch.tensor([5, 2]).view(1, 2, 1)
     parameters = (p.detach() for p in layer.parameters())
-    inputs = (torch.randn(5, 2, 3), torch.randn(2, 2, 4), padding, *parameters, True)
+    inputs = (torch.randn(5, 2, 3), torch.randn(2, 2, 4), padding, True, *parameters)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(torch.ops.asr.gru_layer.default, inputs, test_utils=checks)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from asr.gru.layer import both_directions, first_order_only, run_layer
+from asr.gru.recurrence import Weights
 
 Parameters = list[Tensor | None]
-"""weight_input, weight_recurrent, bias and bias_recurrent of one direction, or their gradients."""
+"""The fields of ``Weights`` of one direction, or their gradients."""
 
 
 class CheckpointFunction(torch.autograd.Function):
@@ -22,17 +23,14 @@ class CheckpointFunction(torch.autograd.Function):
         x: Tensor,
         state: Tensor | None,
         padding: Tensor | None,
-        weight_input: Tensor,
-        weight_recurrent: Tensor,
-        bias: Tensor | None,
-        bias_recurrent: Tensor | None,
         after: bool,
         product_dtype: torch.dtype,
         frames: int,
+        *parameters: Any,
     ) -> tuple[Tensor, Tensor]:
-        parameters = (weight_input, weight_recurrent, bias, bias_recurrent)
-        output, final = run_layer(x, state, padding, *parameters, after, product_dtype)
-        borders = _borders(output, state, padding, len(weight_input), frames)
+        weights = Weights(*parameters)
+        output, final = run_layer(x, state, padding, weights, after, product_dtype)
+        borders = _borders(output, state, padding, len(weights.input), frames)
         ctx.after, ctx.product_dtype, ctx.frames = after, product_dtype, frames
         ctx.save_for_backward(x, state, padding, *parameters, *borders)
         return output, final
@@ -64,7 +62,7 @@ class CheckpointFunction(torch.autograd.Function):
         for i in range(len(parameters)):
             sides = [own for side in found if (own := side[2][i]) is not None]
             stacked.append(torch.cat(sides) if sides else None)
-        return grad_x, grad_state, None, *stacked, None, None, None
+        return grad_x, grad_state, None, None, None, None, *stacked
 
 
 def _borders(
@@ -130,21 +128,11 @@ class Walk:
         x = self._turn(self.x[part]).detach().requires_grad_()
         h = h[None].detach().requires_grad_()
         padding = None if self.padding is None else self._turn(self.padding[part])
-        own = [None if p is None else p.detach().requires_grad_() for p in self.parameters]
-        weight_input, weight_recurrent, bias, bias_recurrent = own
-        assert weight_input is not None and weight_recurrent is not None
+        own: list[Any] = [
+            None if p is None else p.detach().requires_grad_() for p in self.parameters
+        ]
         with torch.enable_grad():
-            outputs = run_layer(
-                x,
-                h,
-                padding,
-                weight_input,
-                weight_recurrent,
-                bias,
-                bias_recurrent,
-                self.after,
-                self.product_dtype,
-            )
+            outputs = run_layer(x, h, padding, Weights(*own), self.after, self.product_dtype)
         wanted = [x, h, *(p for p in own if p is not None)]
         grads = torch.autograd.grad(outputs, wanted, (self._turn(grad), grad_state[None]))
         rest = iter(grads[2:])
@@ -159,10 +147,7 @@ def run_checkpointed(
     x: Tensor,
     state: Tensor | None,
     padding: Tensor | None,
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
+    weights: Weights,
     after: bool,
     product_dtype: torch.dtype,
     frames: int,
@@ -174,8 +159,7 @@ def run_checkpointed(
     about the time of one more forward pass.
 
     Args:
-        x, state, padding, weight_input, weight_recurrent, bias, bias_recurrent, after,
-            product_dtype: as for ``run_layer``.
+        x, state, padding, weights, after, product_dtype: as for ``run_layer``.
         frames: frames of a segment.
 
     Returns:
@@ -187,12 +171,9 @@ def run_checkpointed(
         x,
         state,
         padding,
-        weight_input,
-        weight_recurrent,
-        bias,
-        bias_recurrent,
         after,
         product_dtype,
         frames,
+        *weights,
     )
     return result

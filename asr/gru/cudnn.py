@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from asr.gru.convert import to_torch
+from asr.gru.recurrence import Weights
 
 HELD = 8192.0
 """Input of the update gate beyond a sequence's length: its logistic function is 1 in every type."""
@@ -16,10 +17,7 @@ def run_layer(
     x: Tensor,
     state: Tensor | None,
     padding: Tensor | None,
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
+    weights: Weights,
     product_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Run all directions of a layer over all frames, differentiably.
@@ -36,30 +34,30 @@ def run_layer(
     sequence's last frame with its initial state, the forward one keeps its final state, and no
     gradient passes through the gates there.
     """
-    D, _, H = weight_recurrent.shape
-    parameters = {"weight_input": weight_input, "weight_recurrent": weight_recurrent}
-    if bias is not None and bias_recurrent is not None:
-        parameters |= {"bias": bias, "bias_recurrent": bias_recurrent}
+    D, _, H = weights.recurrent.shape
+    parameters = {"weight_input": weights.input, "weight_recurrent": weights.recurrent}
+    if weights.bias is not None and weights.bias_recurrent is not None:
+        parameters |= {"bias": weights.bias, "bias_recurrent": weights.bias_recurrent}
     x = x.to(product_dtype)
     if padding is not None:
-        x, parameters["weight_input"] = _with_lengths(x, padding, weight_input)
+        x, parameters["weight_input"] = _with_lengths(x, padding, weights.input)
     if state is None:
-        state = weight_recurrent.new_zeros(D, x.shape[1], H)
+        state = weights.recurrent.new_zeros(D, x.shape[1], H)
     output, final = torch.gru(
         x,
         state.to(product_dtype),
         _flat(parameters, product_dtype),
-        bias is not None,
+        weights.bias is not None,
         1,
         0.0,
         torch.is_grad_enabled(),
         D == 2,
         False,
     )
-    output = output.to(weight_recurrent.dtype)
+    output = output.to(weights.recurrent.dtype)
     if padding is not None:
         output = output.masked_fill(padding, 0)
-    return output, final.to(weight_recurrent.dtype)
+    return output, final.to(weights.recurrent.dtype)
 
 
 def _with_lengths(x: Tensor, padding: Tensor, weight_input: Tensor) -> tuple[Tensor, Tensor]:

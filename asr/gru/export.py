@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from asr.gru.layer import run_layer
+from asr.gru.recurrence import Weights
 
 SCHEMA = (
-    "(Tensor x, Tensor? state, Tensor? padding, Tensor weight_input, Tensor weight_recurrent, "
-    "Tensor? bias, Tensor? bias_recurrent, bool after) -> (Tensor, Tensor)"
+    "(Tensor x, Tensor? state, Tensor? padding, bool after, Tensor weight_input, "
+    "Tensor weight_recurrent, Tensor? bias, Tensor? bias_recurrent) -> (Tensor, Tensor)"
 )
 
 
@@ -19,28 +20,16 @@ def gru_layer(
     x: Tensor,
     state: Tensor | None,
     padding: Tensor | None,
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
     after: bool,
+    *parameters: Any,
 ) -> tuple[Tensor, Tensor]:
     """Run a layer as ``run_layer`` does, products in the parameters' type, without a gradient.
 
     In a graph of ``torch.export`` this is one node, whatever the number of frames.
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        return run_layer(
-            x,
-            state,
-            padding,
-            weight_input,
-            weight_recurrent,
-            bias,
-            bias_recurrent,
-            after,
-            weight_recurrent.dtype,
-        )
+        weights = Weights(*parameters)
+        return run_layer(x, state, padding, weights, after, weights.recurrent.dtype)
 
 
 @gru_layer.register_fake
@@ -48,15 +37,13 @@ def _shapes(
     x: Tensor,
     state: Tensor | None,
     padding: Tensor | None,
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
     after: bool,
+    *parameters: Any,
 ) -> tuple[Tensor, Tensor]:
     T, B = x.shape[:2]
-    D, _, H = weight_recurrent.shape
-    return weight_recurrent.new_empty(T, B, D * H), weight_recurrent.new_empty(D, B, H)
+    recurrent = Weights(*parameters).recurrent
+    D, _, H = recurrent.shape
+    return recurrent.new_empty(T, B, D * H), recurrent.new_empty(D, B, H)
 
 
 def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -87,42 +74,25 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         x: TensorType,
         state: TensorType | None,
         padding: TensorType | None,
+        after: bool,
         weight_input: TensorType,
         weight_recurrent: TensorType,
         bias: TensorType | None,
         bias_recurrent: TensorType | None,
-        after: bool,
     ) -> tuple[TensorType, TensorType]:
-        return _as_onnx(
-            x,
-            state,
-            padding,
-            weight_input,
-            weight_recurrent,
-            bias,
-            bias_recurrent,
-            after,
-        )
+        weights: Any = (weight_input, weight_recurrent, bias, bias_recurrent)
+        return _as_onnx(x, state, padding, Weights(*weights), after)
 
     return {torch.ops.asr.gru_layer.default: translate}
 
 
-def _as_onnx(
-    x: Any,
-    state: Any,
-    padding: Any,
-    weight_input: Any,
-    weight_recurrent: Any,
-    bias: Any,
-    bias_recurrent: Any,
-    after: bool,
-) -> tuple[Any, Any]:
-    """Write the nodes of one layer; every argument is a value of the graph or None."""
+def _as_onnx(x: Any, state: Any, padding: Any, weights: Weights, after: bool) -> tuple[Any, Any]:
+    """Write the nodes of one layer; every argument and weight is a value of the graph or None."""
     from onnxscript import ir, opset18
 
     # Its own annotations do not know that the values of one graph fit each other.
     op: Any = opset18
-    D, _, H = (int(size) for size in weight_recurrent.shape)
+    D, _, H = (int(size) for size in weights.recurrent.shape)
 
     def gates(rows: Any) -> tuple[Any, Any, Any]:
         """The rows z, r, candidate, as ONNX orders them, with its sign of z."""
@@ -132,13 +102,14 @@ def _as_onnx(
         )
         return op.Neg(z), r, candidate
 
-    W = op.Concat(*gates(weight_input), axis=1)
-    R = op.Concat(*gates(weight_recurrent), axis=1)
+    W = op.Concat(*gates(weights.input), axis=1)
+    R = op.Concat(*gates(weights.recurrent), axis=1)
     B = lengths = None
+    bias: Any = weights.bias
     if bias is not None:
         zeros = torch.zeros(D, 2 * H if after else 3 * H).numpy().astype(bias.dtype.numpy())
         zeros = op.Constant(value=ir.tensor(zeros))
-        of_state = (zeros, bias_recurrent) if after else (zeros,)
+        of_state = (zeros, weights.bias_recurrent) if after else (zeros,)
         B = op.Concat(*gates(bias), *of_state, axis=1)
     if padding is not None:
         real = op.Cast(op.Not(padding), to=6)

@@ -22,7 +22,7 @@ The formatter is told to leave long lists of arguments alone: one a line hides t
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, allow-untyped-calls
 
 import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]  # has no stubs
-import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
+import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]  # ditto
 
 WALK, FIRST, SECOND = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 """Values of ``PHASES``: all steps, or a phase of one step."""

@@ -69,23 +69,20 @@ class LayerFunction(torch.autograd.Function):
         x: Tensor,
         state: Tensor | None,
         padding: Tensor | None,
-        weight_input: Tensor,
-        weight_recurrent: Tensor,
-        bias: Tensor | None,
-        bias_recurrent: Tensor | None,
         after: bool,
         product_dtype: torch.dtype,
         keep: bool,
         backend: str,
+        *parameters: Any,
     ) -> tuple[Tensor, Tensor]:
         T, B = x.shape[:2]
-        D, _, H = weight_recurrent.shape
+        given = Weights(*parameters)
+        D, _, H = given.recurrent.shape
         x_product = x.to(product_dtype)
-        states = weight_recurrent.new_empty(T + 2, B, D * H)
+        states = given.recurrent.new_empty(T + 2, B, D * H)
         initial = 0 if state is None else state.transpose(0, 1).reshape(B, D * H)
         states[:: T + 1] = initial
-        matrices = (weight_input.to(product_dtype), weight_recurrent.to(product_dtype))
-        weights = Weights(*matrices, bias, bias_recurrent)
+        weights = _as_products(given, product_dtype)
         if backend == "torch":
             gates = _forward(x_product, states, weights, padding, after=after, keep=keep)
         else:
@@ -102,21 +99,16 @@ class LayerFunction(torch.autograd.Function):
             return output, final
         ctx.after, ctx.product_dtype, ctx.backend = after, product_dtype, backend
         ctx.has_state = state is not None
-        ctx.save_for_backward(
-            x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates
-        )
+        ctx.save_for_backward(x, states, padding, *given, *gates)
         return output, final
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, grad_final: Tensor) -> tuple[Tensor | None, ...]:
         first_order_only()
-        x, states, padding, weight_input, weight_recurrent, bias, bias_recurrent, *gates = (
-            ctx.saved_tensors
-        )
-        dtype = ctx.product_dtype
-        matrices = (weight_input.to(dtype), weight_recurrent.to(dtype))
-        weights = Weights(*matrices, bias, bias_recurrent)
-        given = (grad_output, grad_final, x.to(dtype), states)
+        x, states, padding, *saved = ctx.saved_tensors
+        parameters, gates = Weights(*saved[:4]), saved[4:]
+        weights = _as_products(parameters, ctx.product_dtype)
+        given = (grad_output, grad_final, x.to(ctx.product_dtype), states)
         with torch.autocast(x.device.type, enabled=False):
             if ctx.backend == "torch":
                 found = _backward(*given, gates, weights, padding, after=ctx.after)
@@ -126,16 +118,17 @@ class LayerFunction(torch.autograd.Function):
         return (
             found.x.to(x.dtype),
             found.state if ctx.has_state else None,
-            None,
-            found.input.to(weight_input.dtype),
-            found.recurrent.to(weight_recurrent.dtype),
+            *(None,) * 5,
+            found.input.to(parameters.input.dtype),
+            found.recurrent.to(parameters.recurrent.dtype),
             found.bias,
             found.bias_recurrent,
-            None,
-            None,
-            None,
-            None,
         )
+
+
+def _as_products(weights: Weights, dtype: torch.dtype) -> Weights:
+    """Turn the matrices into the type of the products; the biases keep that of the states."""
+    return weights._replace(input=weights.input.to(dtype), recurrent=weights.recurrent.to(dtype))
 
 
 def _forward(
@@ -217,10 +210,7 @@ def run_layer(
     x: Tensor,
     state: Tensor | None,
     padding: Tensor | None,
-    weight_input: Tensor,
-    weight_recurrent: Tensor,
-    bias: Tensor | None,
-    bias_recurrent: Tensor | None,
+    weights: Weights,
     after: bool,
     product_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
@@ -232,10 +222,7 @@ def run_layer(
         x: (T, B, F), finite.
         state: initial states (D, B, H), or None for zeros.
         padding: (T, B, 1), true beyond each sequence's length, or None.
-        weight_input: (D, 3H, F), rows in the order r, z, candidate.
-        weight_recurrent: (D, 3H, H).
-        bias: (D, 3H), or None.
-        bias_recurrent: (D, H), or None; only with ``after``.
+        weights: the parameters, their directions stacked in a first dimension D.
         after: whether the reset gate acts after the recurrent product.
         product_dtype: type that the matrix products are computed in; gates and states are in that
             of the parameters.
@@ -243,18 +230,17 @@ def run_layer(
     Returns:
         Output (T, B, D * H), zero beyond the lengths, and final states (D, B, H).
     """
-    parameters = (weight_input, weight_recurrent, bias, bias_recurrent)
-    backend = choose_backend(x, after, weight_recurrent.dtype, product_dtype)
+    backend = choose_backend(x, after, weights.recurrent.dtype, product_dtype)
     if backend == "cudnn":
-        return cudnn.run_layer(x, state, padding, *parameters, product_dtype)
+        return cudnn.run_layer(x, state, padding, weights, product_dtype)
     result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
         x,
         state,
         padding,
-        *parameters,
         after,
         product_dtype,
         torch.is_grad_enabled(),
         backend,
+        *weights,
     )
     return result

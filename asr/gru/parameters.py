@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from asr.gru.checkpoint import run_checkpointed
 from asr.gru.export import gru_layer
 from asr.gru.layer import run_layer
+from asr.gru.recurrence import Weights
 
 
 class GRULayer(nn.Module):
@@ -60,10 +61,10 @@ class GRULayer(nn.Module):
             Output (T, B, directions * H), zero beyond the lengths, and final states
             (directions, B, H).
         """
-        matrices = (self.weight_input, self.weight_recurrent, self.bias, self.bias_recurrent)
-        arguments = (x, state, padding, *matrices, self.reset == "after")
+        weights = Weights(self.weight_input, self.weight_recurrent, self.bias, self.bias_recurrent)
+        after = self.reset == "after"
         if torch.compiler.is_exporting():
-            exported: tuple[Tensor, Tensor] = gru_layer(*arguments)
+            exported: tuple[Tensor, Tensor] = gru_layer(x, state, padding, after, *weights)
             return exported
         device = x.device.type
         dtype = self.weight_recurrent.dtype
@@ -71,5 +72,7 @@ class GRULayer(nn.Module):
             dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             if self.checkpoint_frames is not None and torch.is_grad_enabled():
-                return run_checkpointed(*arguments, dtype, self.checkpoint_frames)
-            return run_layer(*arguments, dtype)
+                return run_checkpointed(
+                    x, state, padding, weights, after, dtype, self.checkpoint_frames
+                )
+            return run_layer(x, state, padding, weights, after, dtype)

@@ -20,7 +20,10 @@ BLOCK_ROWS = 512
 
 
 class Weights(NamedTuple):
-    """Parameters of one layer and direction, rows in the order r, z, candidate."""
+    """Parameters of one layer and direction, rows in the order r, z, candidate.
+
+    Where a whole layer is meant, its directions are stacked in a first dimension D.
+    """
 
     input: Tensor
     """(3H, F)"""

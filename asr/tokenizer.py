@@ -3,6 +3,7 @@
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
@@ -27,6 +28,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def tokens(self) -> tuple[str, ...]:
         """What each id stands for, as readable text; the blank first."""
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id adds to a text, spaces written as such; the blank first."""
+        return self.tokens
 
     @property
     def vocabulary_size(self) -> int:
@@ -206,12 +212,16 @@ class SentencePieceTokenizer(Tokenizer):
                 f"vocabulary {folder / cls.file_name} cannot be read: {error}"
             ) from error
 
-    @property
+    @cached_property
     def tokens(self) -> tuple[str, ...]:
         pieces = (
             self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size())
         )
         return (_BLANK_NAME, *pieces)
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        return tuple(token.replace(_SPACE_SIGN, " ") for token in self.tokens)
 
     @property
     def vocabulary_size(self) -> int:

@@ -17,7 +17,7 @@ from asr.gru.gates import gru_gates
 from asr.gru.parameters import GRULayer
 from asr.inspection.loudness import find_speech, loudness_db
 from asr.inspection.memory import half_life_frames, halvings
-from asr.inspection.words import TimedWord, align_words, token_names
+from asr.inspection.words import TimedWord, align_words
 from asr.model import CTCModel
 from asr.recognizer import Recognizer
 from asr.windows import cut_windows
@@ -199,7 +199,7 @@ def trace_audio(
         log_mel=power,
         mel_hertz=_array(model.features.band_centres()),
         log_probs=_array(log_probs),
-        tokens=token_names(recognizer.tokenizer),
+        tokens=recognizer.tokenizer.pieces,
         words=align_words(log_probs, recognizer.tokenizer),
         speech=_speech(power, model.encoder.subsampling_factor, hop),
         units=units,

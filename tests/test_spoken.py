@@ -16,6 +16,7 @@ from asr.corpora.spoken import (
     spoken_speakers,
 )
 from asr.errors import AudioError, UsageError
+from asr.scoring.timed import read_ctm
 from asr.synthesis import Voice, synthesize
 
 SMALL = {"train": SpokenSplit(3, 2), "test": SpokenSplit(1, 2)}
@@ -49,10 +50,32 @@ def test_another_seed_gives_other_sentences_and_voices(corpus: Path, tmp_path: P
 
 
 def test_every_path_is_one_of_librispeech(corpus: Path) -> None:
-    pattern = re.compile(r"(train|test)/(\d+)/(\d+)/\2-\3(-\d{4}\.flac|\.trans\.txt)|SPEAKERS\.TXT")
+    pattern = re.compile(
+        r"(train|test)/(\d+)/(\d+)/\2-\3(-\d{4}\.flac|\.trans\.txt|\.ctm)|SPEAKERS\.TXT"
+    )
     names = contents(corpus)
-    assert len(names) == 4 * (2 + 1) + 1
+    assert len(names) == 4 * (2 + 2) + 1
     assert all(pattern.fullmatch(name) for name in names)
+
+
+def test_the_times_of_all_words_lie_within_their_recordings(corpus: Path) -> None:
+    for path in corpus.rglob("*.ctm"):
+        texts = dict(line.split(" ", 1) for line in open_lines(path.with_suffix(".trans.txt")))
+        timed = read_ctm(path, {})
+        assert timed.texts == texts
+        for identity, times in timed.word_times.items():
+            seconds = soundfile.info(path.parent / f"{identity}.flac").duration
+            assert 0.1 <= times[0][0] <= 0.3
+            ends = [start + duration for start, duration in times]
+            assert all(
+                abs(end - start) < 1e-3
+                for end, (start, _) in zip(ends[:-1], times[1:], strict=True)
+            )
+            assert ends[-1] < seconds - 0.05
+
+
+def open_lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
 
 
 def test_audio_is_16_khz_16_bit_mono_flac_and_not_clipped(corpus: Path) -> None:

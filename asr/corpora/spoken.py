@@ -7,6 +7,10 @@ of dev and test are never heard in train. 16 kHz, 16-bit FLAC, laid out exactly 
     LibriSpeech/SPEAKERS.TXT
     LibriSpeech/train/1001/10010/1001-10010.trans.txt
     LibriSpeech/train/1001/10010/1001-10010-0000.flac
+    LibriSpeech/train/1001/10010/1001-10010.ctm
+
+The last file is not LibriSpeech's: it has the true times of all words, from the synthesiser's own
+events.
 
 It is for demonstrations and tests: a model trained on it understands espeak-ng, not people.
 """
@@ -250,7 +254,8 @@ def _read_aloud(chapter: _Chapter) -> float:
     name = f"{chapter.speaker.id}-{chapter.folder.name}"
     draw = random.Random(f"pauses {chapter.seed} {chapter.speaker.id}")
     samples = 0
-    lines = []
+    lines: list[str] = []
+    times: list[str] = []
     for number, sentence in enumerate(chapter.sentences):
         identity = f"{name}-{number:04d}"
         speech = synthesize(sentence, chapter.speaker.voice)
@@ -261,8 +266,16 @@ def _read_aloud(chapter: _Chapter) -> float:
         write_flac(chapter.folder / f"{identity}.flac", waveform, SAMPLE_RATE)
         samples += len(waveform)
         lines.append(f"{identity} {sentence}\n")
+        before = pauses[0] / SAMPLE_RATE
+        times += (
+            f"{identity} 1 {before + word.start_seconds:.4f} "
+            f"{word.end_seconds - word.start_seconds:.4f} {word.word}\n"
+            for word in speech.words
+        )
     with atomic_write(chapter.folder / f"{name}.trans.txt") as stream:
         stream.writelines(lines)
+    with atomic_write(chapter.folder / f"{name}.ctm") as stream:
+        stream.writelines(times)
     return samples / SAMPLE_RATE
 
 

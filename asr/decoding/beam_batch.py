@@ -119,44 +119,25 @@ class BatchBeamSearch:
         chances = torch.where(possible, log_probs.double(), -torch.inf)
         chances[:, BLANK] = -torch.inf
         stays, inner = _stay(beams, log_probs[:, BLANK].double(), chances)
-        sources = beams.total.unsqueeze(2).expand(-1, -1, log_probs.shape[1]).clone()
-        sources.scatter_(2, beams.last.unsqueeze(2), beams.blank.unsqueeze(2))
-        entered = sources + chances.unsqueeze(1)
-        # Continuations that are in the beam were entered by `_stay`.
-        row, parent, child = inner.nonzero(as_tuple=True)
-        entered[row, parent, beams.last[row, child]] = -torch.inf
+        entered = _enter(beams, chances, inner)
         entered[~searched] = -torch.inf
         factors = torch.zeros_like(entered)
         if scored is not None:
             factors = self._factors(entered, stays, scored)
-            entered = entered + factors
-        entered = entered.flatten(1)
-        most = min(size, entered.shape[1])
-        best, flat = entered.topk(most, dim=1)
-        origin, token = flat // log_probs.shape[1], flat % log_probs.shape[1]
-        fresh = _Beams(
-            blank=torch.full_like(best, -torch.inf),
-            label=best,
-            total=best,
-            last=token,
-            own=_hash(beams.own.gather(1, origin), token),
-            parent=beams.own.gather(1, origin),
-            factor=factors.flatten(1).gather(1, flat),
-        )
-        kept = {
-            name: torch.where(searched.unsqueeze(1), new, getattr(beams, name))
-            for name, new in stays.items()
-        }
+        fresh, origin = _fresh(beams, entered + factors, factors)
         both = _Beams(
             *(
-                torch.cat([kept.get(name, old), getattr(fresh, name)], dim=1)
-                for name, old in vars(beams).items()
+                torch.cat(
+                    [torch.where(searched.unsqueeze(1), stays.get(name, old), old), new], dim=1
+                )
+                for (name, old), new in zip(vars(beams).items(), vars(fresh).values(), strict=True)
             )
         )
+        here = torch.arange(size, device=origin.device).expand(batch, -1)
+        origins = torch.cat([here, origin], dim=1)
+        appended = torch.cat([torch.zeros_like(here), fresh.last], dim=1)
         beams, order = self._prune(both, size)
-        here = torch.arange(size, device=order.device).expand(batch, -1)
-        origins = torch.cat([here, origin], dim=1).gather(1, order)
-        appended = torch.cat([torch.zeros_like(here), token], dim=1).gather(1, order)
+        origins, appended = origins.gather(1, order), appended.gather(1, order)
         if scored is not None:
             self._follow(scored, origins, appended, beams.total)
         return beams, origins, appended
@@ -262,6 +243,36 @@ def _stay(beams: _Beams, blank: Tensor, chances: Tensor) -> tuple[dict[str, Tens
     new_blank = beams.total + blank.unsqueeze(1)
     total = torch.logaddexp(new_blank, label)
     return {"blank": new_blank, "label": label, "total": total}, inner
+
+
+def _enter(beams: _Beams, chances: Tensor, inner: Tensor) -> Tensor:
+    """Give the log-probability (B, K, V) of every prefix with one more token."""
+    entered = beams.total.unsqueeze(2).expand(-1, -1, chances.shape[1]).clone()
+    entered.scatter_(2, beams.last.unsqueeze(2), beams.blank.unsqueeze(2))
+    entered += chances.unsqueeze(1)
+    # Continuations that are in the beam were entered by `_stay`.
+    row, parent, child = inner.nonzero(as_tuple=True)
+    entered[row, parent, beams.last[row, child]] = -torch.inf
+    return entered
+
+
+def _fresh(beams: _Beams, entered: Tensor, factors: Tensor) -> tuple[_Beams, Tensor]:
+    """Give the best K new prefixes, and the places of those that they continue."""
+    _, size, vocabulary_size = entered.shape
+    entered = entered.flatten(1)
+    best, flat = entered.topk(min(size, entered.shape[1]), dim=1)
+    origin, token = flat // vocabulary_size, flat % vocabulary_size
+    parent = beams.own.gather(1, origin)
+    fresh = _Beams(
+        blank=torch.full_like(best, -torch.inf),
+        label=best,
+        total=best,
+        last=token,
+        own=_hash(parent, token),
+        parent=parent,
+        factor=factors.flatten(1).gather(1, flat),
+    )
+    return fresh, origin
 
 
 def _hash(parent: Tensor, token: Tensor) -> Tensor:

@@ -52,3 +52,7 @@ class ModelFolderError(AsrError):
 
 class TrainingError(AsrError):
     """Training cannot start or go on: foreign run directory, no usable data, NaN loss."""
+
+
+class DownloadError(AsrError):
+    """A file cannot be had, is not what it should be, or does not fit on the disk."""

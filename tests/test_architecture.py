@@ -16,9 +16,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__init__", "errors", "files", "schema"},
     {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
+    | {"transfer", "checksum", "archives"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification"},
-    {"model", "preparation"},
+    {"model", "preparation", "download"},
     {"model_folder", "windows", "recognizer"},
     {"evaluation", "inspection", "training"},
     {"cli"},
@@ -29,6 +30,7 @@ FAMILIES = (
     ("schema", "files", "errors"),
     ("audio", "media", "headers", "resampling"),
     ("text", "english", "numerals"),
+    ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
     ("verification", "data", "corpora", "augment"),

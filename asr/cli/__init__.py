@@ -11,6 +11,7 @@ from asr.errors import AsrError
 
 VERBS = {
     "demo": "make a small spoken corpus, train on it, transcribe and score: all verbs in 4 minutes",
+    "download": "bring a corpus onto the disk: resumed, verified, unpacked",
     "prepare": "turn a corpus into verified JSONL manifests",
     "train": "train a model from a recipe; takes Hydra overrides",
     "transcribe": "write what is said in audio files",

@@ -4,6 +4,7 @@ from asr.corpora.an4 import AN4
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
 from asr.corpora.folder import FOLDER
 from asr.corpora.librispeech import LIBRISPEECH
+from asr.corpora.release import Part, Release
 from asr.corpora.spoken import SPOKEN, make_spoken_corpus
 
 CORPORA: dict[str, Corpus] = {
@@ -17,8 +18,10 @@ __all__ = [
     "CORPORA",
     "Corpus",
     "CorpusItem",
+    "Part",
     "RawAudio",
     "ReadOptions",
     "Refusal",
+    "Release",
     "make_spoken_corpus",
 ]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from asr.corpora.release import Release
+
 # What readers look for; the decoder goes by content, not by name.
 AUDIO_SUFFIXES = (
     *(".flac", ".wav", ".mp3", ".ogg", ".opus", ".oga", ".sph", ".m4a", ".aac", ".mp4"),
@@ -91,6 +93,7 @@ class Corpus:
         valid_utterances: how many training utterances to hold out unless told otherwise, because
             the corpus has no official validation set.
         generate: makes the corpus below the root when there is none; None for recorded corpora.
+        release: what can be downloaded of it; None where `asr download` cannot help.
     """
 
     summary: str
@@ -100,3 +103,4 @@ class Corpus:
     characters: str = ""
     valid_utterances: int = 0
     generate: Callable[[Path], object] | None = None
+    release: Release | None = None

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.corpus import Corpus, CorpusItem, ReadOptions, Refusal
+from asr.corpora.librispeech_release import LIBRISPEECH_RELEASE
 from asr.errors import CorpusError
 
 SPLITS = (
@@ -136,4 +137,5 @@ LIBRISPEECH = Corpus(
     read=read_librispeech,
     normalizer="librispeech",
     characters=CHARACTERS,
+    release=LIBRISPEECH_RELEASE,
 )

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 import yaml
 
 from asr import __version__
+from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
 from asr.errors import AsrError, ConfigError, ModelFolderError
 from asr.files import atomic_folder, atomic_write
 from asr.model import CTCModel, build_model, complete_config
-from asr.schema import section
+from asr.schema import build, section
 from asr.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -31,12 +32,14 @@ class SavedModel:
         tokenizer: its vocabulary.
         config: what ``build_model`` makes the model from.
         notes: facts about the training.
+        decoder: how to decode where a user does not say otherwise.
     """
 
     model: CTCModel
     tokenizer: Tokenizer
     config: dict[str, Any]
     notes: dict[str, Any]
+    decoder: DecoderOptions = DEFAULT_OPTIONS
 
 
 def save_model(
@@ -45,6 +48,7 @@ def save_model(
     tokenizer: Tokenizer,
     config: Mapping[str, Any],
     notes: Mapping[str, Any] | None = None,
+    decoder: DecoderOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Write a model folder: config, vocabulary and weights, whole or not at all.
 
@@ -54,6 +58,7 @@ def save_model(
         tokenizer: saved beside them.
         config: what ``build_model`` made the model from.
         notes: facts about the training, plain values.
+        decoder: how to decode where a user does not say otherwise.
 
     Raises:
         ModelFolderError: the folder exists and holds other things than a model.
@@ -80,11 +85,31 @@ def save_model(
             },
             "model": complete_config(config),
             "tokenizer": {"kind": tokenizer.kind},
-            "decoder": {"kind": "greedy"},
+            "decoder": asdict(decoder),
             "training": dict(notes or {}),
         }
-        with atomic_write(place / CONFIG_NAME) as stream:
-            yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
+        _write_config(place, content)
+
+
+def save_decoder_options(folder: Path | str, decoder: DecoderOptions) -> None:
+    """Replace the decoder's defaults of a model folder, and nothing else in it.
+
+    Args:
+        folder: a model folder.
+        decoder: what to write.
+
+    Raises:
+        ModelFolderError: the folder is none, or of a format number not known here.
+        OSError: its configuration cannot be written; it then stays as it was.
+    """
+    content = _read_config(Path(folder))
+    content["decoder"] = asdict(decoder)
+    _write_config(Path(folder), content)
+
+
+def _write_config(folder: Path, content: Mapping[str, Any]) -> None:
+    with atomic_write(folder / CONFIG_NAME) as stream:
+        yaml.safe_dump(dict(content), stream, sort_keys=False, allow_unicode=True)
 
 
 def load_model(folder: Path | str) -> SavedModel:
@@ -105,12 +130,13 @@ def load_model(folder: Path | str) -> SavedModel:
         if config["training"] is None:
             raise ConfigError(f"{CONFIG_NAME} breaks off behind 'training:'; copy the folder again")
         notes = section(config, "training", "training")
+        decoder = build(DecoderOptions, section(config, "decoder", "decoder"), "decoder")
     except KeyError as error:
         raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error
     except AsrError as error:
         raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
     _load_weights(model, folder / WEIGHTS_NAME)
-    return SavedModel(model, tokenizer, config["model"], notes)
+    return SavedModel(model, tokenizer, config["model"], notes, decoder)
 
 
 def _load_weights(model: CTCModel, path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The options of a decoder: what a model folder keeps under ``decoder:``."""
+
+from dataclasses import dataclass
+
+from asr.decoding.pruning import DEFAULT_PRUNING, Pruning
+from asr.decoding.words import WordCalibration
+from asr.errors import ConfigError
+
+KINDS = ("greedy", "beam")
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """How a model's log-probabilities become words, as far as it does not depend on files.
+
+    Attributes:
+        kind: what decodes where neither a language model nor phrases are given: ``"greedy"`` or
+            ``"beam"``.
+        beam_size: see ``Pruning``.
+        token_threshold: see ``Pruning``.
+        beam_threshold: see ``Pruning``.
+        blank_threshold: see ``Pruning``.
+        lm_weight: multiplies the language model's natural logarithms.
+        insertion_bonus: is added for each word, a natural logarithm; it counts with a language
+            model only.
+        word_offset_seconds: see ``WordCalibration``.
+        temperature: see ``WordCalibration``.
+
+    Raises:
+        ConfigError: an unknown kind.
+        UsageError: a number that leaves nothing to search.
+    """
+
+    kind: str = "greedy"
+    beam_size: int = DEFAULT_PRUNING.beam_size
+    token_threshold: float = DEFAULT_PRUNING.token_threshold
+    beam_threshold: float = DEFAULT_PRUNING.beam_threshold
+    blank_threshold: float = DEFAULT_PRUNING.blank_threshold
+    lm_weight: float = 0.5
+    insertion_bonus: float = 0.0
+    word_offset_seconds: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"decoder.kind is '{self.kind}'; expected {' or '.join(KINDS)}")
+        if not self.temperature > 0:
+            raise ConfigError(f"decoder.temperature is {self.temperature}; expected more than 0")
+        _ = self.pruning
+
+    @property
+    def pruning(self) -> Pruning:
+        """How narrow a beam search is."""
+        return Pruning(
+            self.beam_size, self.token_threshold, self.beam_threshold, self.blank_threshold
+        )
+
+    @property
+    def calibration(self) -> WordCalibration:
+        """What was fitted for the times and confidences of words."""
+        return WordCalibration(self.word_offset_seconds, self.temperature)
+
+
+DEFAULT_OPTIONS = DecoderOptions()

@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr.corpora import Corpus, CorpusItem, ReadOptions, Refusal
 from asr.errors import ManifestError, UsageError
 from asr.files import atomic_write
+from asr.listening import AudioMemory
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.text import NORMALIZERS
 from asr.verification import Rules, Verified, verify_items
@@ -79,18 +80,21 @@ def prepare_corpus(
     options: ReadOptions | None = None,
     rules: Rules | None = None,
     hold_out: HoldOut | None = None,
+    memory: AudioMemory | None = None,
     jobs: int | None = None,
 ) -> PreparationReport:
     """Verify every file of a corpus and write a manifest for each split, sorted by id.
 
     With a validation set to hold out, the training splits (those called train..., or all if none
-    is) become ``train.jsonl`` and ``valid.jsonl``. Unchanged files are not written again.
+    is) become ``train.jsonl`` and ``valid.jsonl``. Audio that did not change since an earlier call
+    is not decoded again, and what would be written as it stands there already is not written.
 
     Args:
         name, corpus, root: what to read, and where it lies.
         out: folder for manifests, report and converted audio.
         splits, options: what to read of it, and how; all that is present when empty.
         rules, hold_out: what to demand, and who is to validate; the corpus' own when None.
+        memory: of audio that was decoded before; that in ``out`` when None.
         jobs: threads that decode; as many as there are cores when None.
 
     Returns:
@@ -105,10 +109,12 @@ def prepare_corpus(
     items = _read_splits(name, corpus, root, splits, options, faults)
     hold_out = hold_out or HoldOut(utterances=corpus.valid_utterances if TRAIN in items else 0)
     parts, valid_speakers = _hold_out(items, hold_out)
-    verified = {
-        part: _verify_part(part, members, rules, out, jobs, faults)
-        for part, members in parts.items()
-    }
+    with memory or AudioMemory(out) as known:
+        verified = {}
+        for part, members in parts.items():
+            sound = _without_doubles(members, faults)
+            verdicts = verify_items(part, sound, rules, out, known, jobs)
+            verified[part] = _write_part(part, verdicts, out, faults)
     report = PreparationReport(
         corpus=name,
         root=str(root.absolute()),
@@ -212,17 +218,12 @@ def _without_doubles(items: list[CorpusItem], refused: list[Refusal]) -> list[Co
     return list(first.values())
 
 
-def _verify_part(
-    manifest: str,
-    items: list[CorpusItem],
-    rules: Rules,
-    out: Path,
-    jobs: int | None,
-    faults: list[Refusal],
+def _write_part(
+    manifest: str, verdicts: Iterable[Verified | Refusal], out: Path, faults: list[Refusal]
 ) -> list[Verified]:
     """Write the manifest of what is good, and add the rest to ``faults``."""
     verified = []
-    for verdict in verify_items(manifest, _without_doubles(items, faults), rules, out, jobs):
+    for verdict in verdicts:
         if isinstance(verdict, Verified):
             verified.append(verdict)
         else:

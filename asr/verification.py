@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from asr.audio import AudioStream, read_audio, read_raw_pcm, write_flac
+from asr.audio import read_audio, read_raw_pcm, write_flac
 from asr.corpora import CorpusItem, Refusal
 from asr.errors import AudioError
+from asr.listening import AudioMemory
 from asr.manifest import Utterance
 from asr.text import normalize_text
 
@@ -49,7 +50,12 @@ class Verified:
 
 
 def verify_items(
-    title: str, items: list[CorpusItem], rules: Rules, out: Path, jobs: int | None = None
+    title: str,
+    items: list[CorpusItem],
+    rules: Rules,
+    out: Path,
+    memory: AudioMemory,
+    jobs: int | None = None,
 ) -> Iterator[Verified | Refusal]:
     """Verify items in threads, which decoders let run side by side.
 
@@ -58,6 +64,7 @@ def verify_items(
         items: what to verify.
         rules: what to demand.
         out: folder below which headerless audio goes as FLAC.
+        memory: of files that were decoded before.
         jobs: threads; as many as there are cores when None.
 
     Yields:
@@ -65,19 +72,22 @@ def verify_items(
     """
     pool = ThreadPoolExecutor(jobs or os.cpu_count())
     try:
-        verdicts = pool.map(lambda item: verify_item(item, rules, out), items)
+        verdicts = pool.map(lambda item: verify_item(item, rules, out, memory), items)
         yield from tqdm(verdicts, title, total=len(items), unit="file", disable=None)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def verify_item(item: CorpusItem, rules: Rules, out: Path) -> Verified | Refusal:
-    """Decode one file to its end and check its transcript.
+def verify_item(
+    item: CorpusItem, rules: Rules, out: Path, memory: AudioMemory
+) -> Verified | Refusal:
+    """Decode one file to its end, unless that was done before, and check its transcript.
 
     Args:
         item: as a reader gave it.
         rules: what to demand.
         out: folder below which headerless audio goes as FLAC.
+        memory: of files that were decoded before.
 
     Returns:
         The utterance with the duration as decoded, or why it is refused.
@@ -87,21 +97,18 @@ def verify_item(item: CorpusItem, rules: Rules, out: Path) -> Verified | Refusal
         return Refusal(item.id, str(item.audio), fault)
     try:
         path = _convert(item, out) if item.raw else item.audio.absolute()
-        stream = AudioStream(path, None, None)
-        loudest = max(float(np.abs(block).max(initial=0)) for block in stream)
     except AudioError as error:
         return Refusal(item.id, str(item.audio), str(error))
-    if stream.damaged:
-        return Refusal(item.id, str(item.audio), "; ".join(stream.warnings))
-    if loudest == 0:
-        return Refusal(item.id, str(item.audio), "the audio is digital silence from end to end")
-    seconds = stream.decoded_seconds
+    facts = memory.facts(path)
+    if facts.fault:
+        return Refusal(item.id, str(item.audio), facts.fault)
+    seconds = facts.seconds
     if not rules.min_seconds <= seconds <= rules.max_seconds:
         bounds = f"{rules.min_seconds:g} to {rules.max_seconds:g} s were asked for"
         reason = f"lasts {seconds:.2f} s; {bounds}"
         return Refusal(item.id, str(item.audio), reason, sound=True)
     utterance = Utterance(item.id, str(path), round(seconds, 6), text, item.speaker)
-    return Verified(utterance, stream.sample_rate)
+    return Verified(utterance, facts.sample_rate)
 
 
 def _text_fault(text: str, characters: str) -> str:

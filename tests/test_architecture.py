@@ -18,7 +18,7 @@ FLOORS = (
     {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
     | {"transfer", "checksum", "archives"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
-    {"features", "augment", "encoder", "corpora", "data", "verification"},
+    {"features", "augment", "encoder", "corpora", "data", "verification", "listening"},
     {"model", "preparation", "download"},
     {"model_folder", "windows", "recognizer"},
     {"evaluation", "inspection", "training"},
@@ -33,7 +33,7 @@ FAMILIES = (
     ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
-    ("verification", "data", "corpora", "augment"),
+    ("verification", "listening", "data", "corpora", "augment"),
     ("recognizer", "windows", "model_folder"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -1,6 +1,7 @@
 """`asr prepare`: only whole, spoken, transcribed files enter a manifest, and a rerun is idle."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,61 @@ def test_running_again_changes_nothing(say: Say, tree: Path, out: Path) -> None:
     assert prepare("folder", tree, out, *options) == 0
     before = state(out)
     assert prepare("folder", tree, out, *options) == 0
-    assert state(out) == before and len(before) == 3
+    assert state(out) == before and len(before) == 4
+
+
+def heard(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_only_what_changed_is_decoded_again(
+    say: Say, tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.wav", "b.wav", "c.flac", "d.flac"):
+        say(name)
+    cut = say("e.flac", seconds=4)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    assert prepare("folder", tree, out) == 1
+    assert heard(capsys) == "audio: 5 decoded, 0 unchanged since they were"
+    # What is damaged stays refused, from memory too.
+    assert prepare("folder", tree, out) == 1
+    assert heard(capsys) == "audio: 0 decoded, 5 unchanged since they were"
+    assert refused(out).keys() == {"e"}
+    # Damage that leaves size and time of the content alone still changes the time of the status.
+    changed = tree / "a.wav"
+    status = changed.stat()
+    changed.write_bytes(changed.read_bytes()[:44] + bytes(status.st_size - 44))
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert prepare("folder", tree, out) == 1
+    assert heard(capsys) == "audio: 1 decoded, 4 unchanged since they were"
+    assert "digital silence" in refused(out)["a"]
+    assert prepare("folder", tree, out, "--decode-all") == 1
+    assert heard(capsys) == "audio: 5 decoded, 0 unchanged since they were"
+
+
+def test_other_wishes_hold_for_remembered_audio_too(say: Say, tree: Path, out: Path) -> None:
+    for name, seconds in (("a", 0.5), ("b", 1.0), ("c", 3.0)):
+        say(f"{name}.wav", seconds=seconds)
+    assert prepare("folder", tree, out) == 0
+    (tree / "b.txt").write_text("OTHER WORDS")
+    assert prepare("folder", tree, out, "--max-duration", "2") == 0
+    listed = [(u.id, u.text, u.duration) for u in read_manifest(out / "all.jsonl")]
+    assert listed == [("a", "HELLO", 0.5), ("b", "OTHER WORDS", 1.0)]
+
+
+def test_what_a_killed_run_heard_is_not_lost(
+    say: Say, tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        say(name)
+    assert prepare("folder", tree, out) == 0
+    memory = out / ".audio.jsonl"
+    lines = memory.read_text().splitlines(keepends=True)
+    memory.write_text("".join(lines[:2]) + lines[2][:20])
+    capsys.readouterr()
+    assert prepare("folder", tree, out) == 0
+    assert heard(capsys) == "audio: 2 decoded, 1 unchanged since they were"
+    assert memory.read_text() == "".join(lines)
 
 
 def test_every_broken_file_is_refused_by_name_and_the_others_go_on(

@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder: 'parent' for the folder's name, or a regular expression whose group "
         "finds the speaker in the path",
     )
+    parser.add_argument(
+        "--decode-all",
+        action="store_true",
+        help="decode unchanged audio too; otherwise what an earlier run heard in it holds",
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each core")
 
 
@@ -78,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from asr.corpora import CORPORA, ReadOptions
     from asr.errors import UsageError
+    from asr.listening import AudioMemory
     from asr.preparation import prepare_corpus
     from asr.verification import Rules
 
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     # A corpus' own characters are those that its own normaliser leaves.
     own = corpus.characters if normalizer == corpus.normalizer else ""
     characters = own if args.characters is None else args.characters
+    memory = AudioMemory(args.out, forget=args.decode_all)
     report = prepare_corpus(
         args.corpus,
         corpus,
@@ -103,9 +110,11 @@ def run(args: argparse.Namespace) -> int:
         options=ReadOptions(args.transcripts, args.speaker_from),
         rules=Rules(normalizer, characters, args.min_duration, args.max_duration),
         hold_out=_hold_out(args),
+        memory=memory,
         jobs=args.jobs,
     )
     _print_report(report, args.out)
+    print(f"audio: {memory.decoded} decoded, {memory.remembered} unchanged since they were")
     return 1 if report.refused else 0
 
 

@@ -15,6 +15,7 @@ from asr.media import (
     INSTALL_HINT,
     MediaSource,
     SoundFileSource,
+    check_channel,
     check_file,
     media_installed,
     open_source,
@@ -98,8 +99,7 @@ def read_audio(path: Path | str, sample_rate: int | None = None) -> Audio:
     Raises:
         AudioError: missing, empty, unreadable, without samples, or with NaN or infinite ones.
     """
-    stream = AudioStream(Path(path), sample_rate, None)
-    return _collect(stream)
+    return _collect(AudioStream(Path(path), sample_rate, None))
 
 
 def load_waveform(path: Path | str, sample_rate: int) -> Samples:
@@ -122,24 +122,28 @@ def load_waveform(path: Path | str, sample_rate: int) -> Samples:
     return audio.waveform
 
 
-def stream_audio(path: Path | str, sample_rate: int, block_seconds: float = 30.0) -> "AudioStream":
+def stream_audio(
+    path: Path | str, sample_rate: int, block_seconds: float = 30.0, channel: int | None = None
+) -> "AudioStream":
     """Decode a file block by block in bounded memory; joined, they are ``read_audio``'s waveform.
 
     Args:
         path: as for ``read_audio``.
         sample_rate: of the blocks in Hz.
         block_seconds: length of every block but the last, rounded to whole samples.
+        channel: the one to decode, counted from 1; None: the mean of all.
 
     Returns:
         An iterator of (S,) float32 blocks that tells what was wrong once it has run out.
 
     Raises:
-        AudioError: as ``read_audio``; what only decoding shows is raised while iterating.
+        AudioError: as ``read_audio``, or there is no such channel; what only decoding shows is
+            raised while iterating.
     """
     block_samples = round(block_seconds * sample_rate)
     if block_samples < 1:
         raise AudioError(f"block_seconds is {block_seconds}; expected one sample or more")
-    return AudioStream(Path(path), sample_rate, block_samples)
+    return AudioStream(Path(path), sample_rate, block_samples, channel)
 
 
 def write_flac(path: Path | str, waveform: Samples, sample_rate: int) -> None:
@@ -208,12 +212,20 @@ class AudioStream(Iterator[Samples]):
         damaged: whether audio is known, or must be feared, to be missing.
     """
 
-    def __init__(self, path: Path, sample_rate: int | None, block_samples: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int | None,
+        block_samples: int | None,
+        channel: int | None = None,
+    ) -> None:
         """Open a file; blocks come as decoding gives them where ``block_samples`` is None."""
         if sample_rate is not None and sample_rate < 1:
             raise AudioError(f"sample_rate is {sample_rate}; expected Hz, 1 or more")
         self._path = path
         self._source = open_source(path)
+        self._channel = channel
+        check_channel(path, self._source.channels, channel)
         self._frames = 0
         self.sample_rate = sample_rate or self._source.sample_rate
         self.declared_seconds = self._source.declared_seconds
@@ -232,7 +244,7 @@ class AudioStream(Iterator[Samples]):
     def _decode(self) -> Iterator[Samples]:
         """Yield mono blocks at the file's rate, then conclude what is missing."""
         source = self._source
-        yield from self._checked(source.blocks())
+        yield from self._checked(source.blocks(self._channel))
         source.close()
         rescued = None
         if isinstance(source, SoundFileSource) and self._falls_short() and media_installed():
@@ -268,7 +280,8 @@ class AudioStream(Iterator[Samples]):
         """Yield what PyAV decodes beyond the samples that soundfile gave before it gave up."""
         if self.declared_seconds is None:
             self.declared_seconds = media.declared_seconds
-        blocks = resample_blocks(media.blocks(), media.sample_rate, self._source.sample_rate)
+        found = media.blocks(self._channel)
+        blocks = resample_blocks(found, media.sample_rate, self._source.sample_rate)
         known = self._frames
         for block in blocks:
             if known < len(block):

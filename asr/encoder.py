@@ -1,11 +1,13 @@
 """The encoder: convolutions thin out the frames, a stack of residual GRU layers reads them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.gru import GRU
-from asr.padding import mask_padding
+from asr.padding import mask_padding, pad_sequences
 
 
 class Subsampling(nn.Module):
@@ -87,9 +89,14 @@ class ResidualGRU(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
-        output, _ = self.gru(self.norm(hidden), lengths)
-        residual: Tensor = hidden + self.dropout(output)
-        return residual
+        return self.carry_on(hidden, lengths, None)[0]
+
+    def carry_on(
+        self, hidden: Tensor, lengths: Tensor, state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same from a state of the GRU; give its state at the end as well."""
+        output, final = self.gru(self.norm(hidden), lengths, state)
+        return hidden + self.dropout(output), final
 
 
 class GRUEncoder(nn.Module):
@@ -133,6 +140,7 @@ class GRUEncoder(nn.Module):
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
         self.width = width
+        self.bidirectional = bidirectional
         self.subsampling_factor = subsampling
         self.subsampling = Subsampling(n_mels, width, subsampling, channels)
         self.dropout = nn.Dropout(dropout)
@@ -187,3 +195,43 @@ class GRUEncoder(nn.Module):
             if number == layer:
                 inner = hidden
         return self.norm(hidden), inner, lengths
+
+    def carry_on(
+        self, features: Tensor, lengths: Tensor, kept: Sequence[slice], states: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode the next stretch of each of several recordings, as if each were encoded whole.
+
+        The convolutions look ``subsampling - 1`` feature frames to either side: a stretch brings
+        one encoder frame's worth of features before and behind what is kept of it, where there is
+        any.
+
+        Args:
+            features: ``(B, T, F)``.
+            lengths: ``(B,)``, int64, in feature frames.
+            kept: the encoder frames of each stretch that follow those kept before.
+            states: what this method returned for the stretches before, ``(layers, B, D)``; None at
+                the start of all.
+
+        Returns:
+            Encoder frames ``(B, U, D)``, their counts ``(B,)``, and the states for the next call.
+
+        Raises:
+            ValueError: the encoder is bidirectional and so needs all that follows.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional encoder cannot carry on: encode recordings whole")
+        thinned, counts = self.subsampling(features, lengths)
+        rows = [
+            row[: int(count)][part]
+            for row, count, part in zip(thinned, counts.tolist(), kept, strict=True)
+        ]
+        hidden, counts = pad_sequences(rows)
+        counts = counts.to(features.device)
+        finals = []
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, ResidualGRU)
+            hidden, final = layer.carry_on(
+                hidden, counts, None if states is None else states[number : number + 1]
+            )
+            finals.append(final)
+        return self.norm(hidden), counts, torch.cat(finals)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -27,10 +26,10 @@ from asr.scoring import (
     score_pairs,
 )
 from asr.scoring.listing import format_change
-from asr.text import NORMALIZERS, normalize_text
+from asr.text import NORMALIZERS, normalize_text, one_word
 
 if TYPE_CHECKING:
-    from asr.recognizer import Transcript
+    from asr.transcript import Transcript
 
 REFERENCES = "references.txt"
 HYPOTHESES = "hypotheses.txt"
@@ -289,12 +288,7 @@ def write_evaluation(folder: Path | str, evaluation: Evaluation) -> None:
 
 
 def _line(identity: str, text: str) -> str:
-    # Readers split at the first whitespace; escaping the escape keeps distinct ids distinct.
-    one_word = "".join(
-        quote(character) if character.isspace() or character == "%" else character
-        for character in identity
-    )
-    return f"{one_word} {' '.join(text.split())}".rstrip() + "\n"
+    return f"{one_word(identity)} {' '.join(text.split())}".rstrip() + "\n"
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

@@ -189,3 +189,46 @@ class LogMel(nn.Module):
             return centred / TYPICAL_STANDARD_DEVIATION
         variance = centred.square().sum(dim=1, keepdim=True) / count
         return centred / variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)
+
+
+class RunningNormalization:
+    """The normalisation of a waveform whose log-mel features come in blocks.
+
+    What it gives once all blocks were added is what ``LogMel.normalized`` gives for the whole, up
+    to rounding. So the whole must be seen before the first frame is normalised.
+
+    Args:
+        normalize: as for ``LogMel``.
+    """
+
+    def __init__(self, normalize: str) -> None:
+        self.normalize = normalize
+        self.frames = 0
+        self._first: Tensor | None = None
+        self._sums = torch.zeros(2, 1, dtype=torch.float64)
+
+    def add(self, log_mel: Tensor) -> None:
+        """Take the next frames ``(T, F)`` into account."""
+        if not len(log_mel):
+            return
+        if self._first is None:
+            self._first = log_mel[:1].clone()
+        relative = log_mel - self._first
+        sums = torch.stack([relative.sum(dim=0), relative.square().sum(dim=0)])
+        # Within a block float32 is exact enough, over hours it is not.
+        self._sums = self._sums + sums.cpu().double()
+        self.frames += len(log_mel)
+
+    def apply(self, log_mel: Tensor) -> Tensor:
+        """Normalise frames ``(T, F)`` of the waveform whose blocks were added."""
+        if self.normalize == "none" or self._first is None:
+            return log_mel
+        mean, square = self._sums / self.frames
+        centred = log_mel - self._first - mean.float().to(log_mel.device)
+        if self.normalize == "mean":
+            spread = torch.full_like(mean, TYPICAL_STANDARD_DEVIATION)
+        else:
+            variance = (square - mean.square()).clamp_min(0.0)
+            spread = variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)
+        normalized: Tensor = centred / spread.float().to(log_mel.device)
+        return normalized

@@ -1,6 +1,7 @@
 """Decoders of one file each: libsndfile through soundfile, and the optional PyAV for the rest."""
 
 import importlib.util
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,8 @@ class SoundFileSource:
         Raises:
             soundfile.LibsndfileError: libsndfile does not know what it is.
         """
-        self._sound = _SequentialFile(path)
+        # As bytes: a name need not be text in the system's encoding.
+        self._sound = _SequentialFile(os.fsencode(path))
         self.format: str = self._sound.format
         self.sample_rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
@@ -77,8 +79,8 @@ class SoundFileSource:
             self.doubt = "lacks Ogg's last page: it was cut, and nothing says how much is missing"
         self.declared_seconds = declared / self.sample_rate if declared else None
 
-    def blocks(self) -> Iterator[Samples]:
-        """Decode the file once, into mono blocks (S,) float32; a failure ends it, in ``error``."""
+    def blocks(self, channel: int | None = None) -> Iterator[Samples]:
+        """Decode the file once, as ``MediaSource.blocks`` does; a failure ends it, in ``error``."""
         left = self._readable
         while left is None or left > 0:
             wanted = _BLOCK_FRAMES if left is None else min(left, _BLOCK_FRAMES)
@@ -91,7 +93,7 @@ class SoundFileSource:
                 # What was decoded before the failure is in the buffer already.
                 block = buffer[: max(0, self._sound.tell() - start)]
             if len(block):
-                yield mix_down(block.T)
+                yield one_channel(block.T, channel)
             if self.error or len(block) < wanted:
                 return
             left = None if left is None else left - len(block)
@@ -161,12 +163,16 @@ class MediaSource:
             return container.duration / 1e6
         return None
 
-    def blocks(self) -> Iterator[Samples]:
+    def blocks(self, channel: int | None = None) -> Iterator[Samples]:
         """Decode the stream once.
+
+        Args:
+            channel: the one to take, counted from 1; None: the mean of all.
 
         Yields:
             Mono samples (S,) float32, one codec frame each.
         """
+        least = channel or 1
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -175,10 +181,10 @@ class MediaSource:
                 continue
             for frame in frames:
                 # A change of rate in mid-stream cannot be joined to what came before.
-                if frame.sample_rate != self.sample_rate:
+                if frame.sample_rate != self.sample_rate or frame.layout.nb_channels < least:
                     self.bad_packets += 1
                 elif frame.samples:
-                    yield mix_down(_channels_of(frame))
+                    yield one_channel(_channels_of(frame), channel)
 
     def _packets(self) -> Iterator["av.Packet[av.AudioStream]"]:
         packets = self._container.demux(self._stream)
@@ -249,6 +255,23 @@ def check_file(path: Path) -> int:
     return status.st_size
 
 
+def check_channel(path: Path, channels: int, channel: int | None) -> None:
+    """Refuse a channel that a file does not have.
+
+    Args:
+        path: the file, for the message.
+        channels: how many it has.
+        channel: the one asked for, counted from 1, or None.
+
+    Raises:
+        AudioError: it has no such channel.
+    """
+    if channel is not None and not 1 <= channel <= channels:
+        raise AudioError(
+            f"{path} has no channel {channel}; expected 1 to {channels}, the channels it has"
+        )
+
+
 def _channels_of(frame: "av.AudioFrame") -> Samples:
     """Return a decoded frame as (C, S) float32 within ±1."""
     samples: npt.NDArray[Any] = frame.to_ndarray()
@@ -261,6 +284,19 @@ def _channels_of(frame: "av.AudioFrame") -> Samples:
     # Dividing in float64 keeps a 32-bit sample from being rounded twice.
     scale = -float(np.iinfo(samples.dtype).min)
     return np.asarray(samples / scale, dtype=np.float32)
+
+
+def one_channel(channels: Samples, channel: int | None) -> Samples:
+    """Take one of several channels, or their mean.
+
+    Args:
+        channels: samples (C, S).
+        channel: from 1 to C; None: the mean.
+
+    Returns:
+        Mono samples (S,).
+    """
+    return mix_down(channels) if channel is None else np.ascontiguousarray(channels[channel - 1])
 
 
 def mix_down(channels: Samples) -> Samples:

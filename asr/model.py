@@ -1,6 +1,6 @@
 """The model: waveforms in, log-probabilities of tokens out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,27 @@ class CTCModel(nn.Module):
         """
         hidden, inner, lengths = self.encoder.with_inner_frames(features, lengths, layer)
         return torch.log_softmax(self.head(hidden).float(), dim=-1), inner, lengths
+
+    def classify_next(
+        self, features: Tensor, lengths: Tensor, kept: Sequence[slice], states: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn the next features of several recordings into log-probabilities.
+
+        Args:
+            features: ``(B, T, F)``, normalised.
+            lengths: ``(B,)``, int64, in feature frames.
+            kept: as for ``GRUEncoder.carry_on``.
+            states: what this method returned before, or None at the start.
+
+        Returns:
+            Log-probabilities ``(B, U, V)`` as ``forward`` returns them, frame counts ``(B,)``, and
+            the states for the next call.
+
+        Raises:
+            ValueError: the encoder is bidirectional.
+        """
+        hidden, lengths, states = self.encoder.carry_on(features, lengths, kept, states)
+        return torch.log_softmax(self.head(hidden).float(), dim=-1), lengths, states
 
     def parameter_count(self) -> int:
         """Count the trained numbers."""

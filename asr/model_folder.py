@@ -1,5 +1,6 @@
 """A trained model is a folder: configuration, vocabulary and weights, read by torch alone."""
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -137,6 +138,26 @@ def load_model(folder: Path | str) -> SavedModel:
         raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
     _load_weights(model, folder / WEIGHTS_NAME)
     return SavedModel(model, tokenizer, config["model"], notes, decoder)
+
+
+def model_digest(folder: Path | str) -> str:
+    """Give the SHA-256, in hexadecimal digits, of all that a model folder's output depends on.
+
+    Args:
+        folder: as ``save_model`` wrote it.
+
+    Raises:
+        ModelFolderError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(Path(folder).iterdir()):
+            if path.name in (CONFIG_NAME, WEIGHTS_NAME) or path.name.startswith("tokenizer."):
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                digest.update(path.read_bytes())
+    except OSError as error:
+        raise ModelFolderError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _load_weights(model: CTCModel, path: Path) -> None:

@@ -1,8 +1,7 @@
 """The recognizer: a trained model with its tokenizer, loaded from a folder, that transcribes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +9,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import stream_audio
-from asr.decoding import Hypothesis, greedy_decode
+from asr.decoding.beam import BeamSearch
+from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
+from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.draft import ChannelDraft, Draft
+from asr.encoding import Encoding, ListSource, check_precision
 from asr.errors import AudioError, UsageError
 from asr.model import CTCModel
 from asr.model_folder import load_model, save_model
+from asr.recordings import MIX, SPLIT, Loader, Reader, Recording
 from asr.resampling import resample
+from asr.segments import DEFAULT_SHAPE, Shape
 from asr.tokenizer import Tokenizer
-from asr.windows import WINDOW_SECONDS, encode
+from asr.transcript import Transcript
+from asr.windows import Chunking, encoder_frame_seconds
 
 
 @dataclass(frozen=True)
-class Transcript:
-    """What was said in one recording.
+class TranscribeOptions:
+    """How recordings are transcribed.
 
     Attributes:
-        path: the audio file, or empty for a waveform.
-        text: the words.
-        duration_seconds: length that the file declares, or the decoded length if it declares none.
-        decoded_seconds: length that could be decoded and was transcribed.
-        log_prob: natural logarithm of the probability of the best path.
-        warnings: what was off with the audio, in sentences.
-        error: why there is no text, or None.
+        channel: ``"mix"`` for the mean of all channels, ``"split"`` for each on its own, or the
+            number of one, from 1.
+        chunking: how long recordings are cut; None: ``asr.windows.DEFAULT_CHUNKING``.
+        shape: how large segments may become.
+        batch_seconds: seconds of audio that are encoded together; changes speed and memory and
+            never the text.
+        workers: threads that read audio ahead.
+
+    Raises:
+        UsageError: no such channel, or a number that is too small.
     """
 
-    path: str
-    text: str
-    duration_seconds: float
-    decoded_seconds: float
-    log_prob: float = 0.0
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
+    channel: str = MIX
+    chunking: Chunking | None = None
+    shape: Shape = DEFAULT_SHAPE
+    batch_seconds: float = 120.0
+    workers: int = 2
 
-
-@dataclass(frozen=True)
-class _Recording:
-    # A recording's normalised features (T, F), ready for the encoder.
-    path: str
-    features: Tensor
-    duration_seconds: float = 0.0
-    decoded_seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
+    def __post_init__(self) -> None:
+        if self.channel not in (MIX, SPLIT) and not (
+            self.channel.isascii() and self.channel.isdigit() and int(self.channel) > 0
+        ):
+            raise UsageError(f"channel is '{self.channel}'; expected mix, split or a number from 1")
+        if not self.batch_seconds > 0:
+            raise UsageError(f"batch_seconds is {self.batch_seconds}; expected more than 0")
+        if self.workers < 0:
+            raise UsageError(f"workers is {self.workers}; expected threads, 0 or more")
 
 
 class Recognizer:
@@ -62,7 +67,11 @@ class Recognizer:
         tokenizer: turns its token ids into text.
         config: what ``build_model`` made the model from; saved with it.
         device: where to compute: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        precision: of the encoder's matrix products: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         notes: facts about the training that travel in the model folder.
+        name: what transcripts call the model.
+        decoder_options: how to decode, and what was fitted for times and confidences of words.
+        decoder: turns log-probabilities into hypotheses; None: what ``decoder_options`` say.
     """
 
     def __init__(
@@ -72,80 +81,142 @@ class Recognizer:
         config: Mapping[str, Any],
         *,
         device: str = "auto",
+        precision: str = "fp32",
         notes: Mapping[str, Any] | None = None,
+        name: str = "",
+        decoder_options: DecoderOptions = DEFAULT_OPTIONS,
+        decoder: Decoder | None = None,
     ) -> None:
         self.device = choose_device(device)
+        self.precision = check_precision(precision)
         self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer
         self.config = dict(config)
         self.notes = dict(notes or {})
+        self.name = name
+        self.decoder_options = decoder_options
+        self.decoder = decoder or _decoder_of(decoder_options)
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "auto") -> "Recognizer":
+    def load(
+        cls, folder: Path | str, device: str = "auto", precision: str = "fp32"
+    ) -> "Recognizer":
         """Load a model folder.
 
         Args:
             folder: as ``save`` or ``asr train`` wrote it.
             device: see the class.
+            precision: see the class.
 
         Raises:
             ModelFolderError: a file is missing, broken, or of a format number not known here.
+            UsageError: there is no such device or precision.
         """
         saved = load_model(folder)
-        return cls(saved.model, saved.tokenizer, saved.config, device=device, notes=saved.notes)
+        return cls(
+            saved.model,
+            saved.tokenizer,
+            saved.config,
+            device=device,
+            precision=precision,
+            notes=saved.notes,
+            name=str(folder),
+            decoder_options=saved.decoder,
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write the model folder; see ``save_model``."""
-        save_model(folder, self.model, self.tokenizer, self.config, self.notes)
+        save_model(
+            folder, self.model, self.tokenizer, self.config, self.notes, self.decoder_options
+        )
 
     def transcribe(
-        self, audio: Path | str | np.ndarray | Tensor, sample_rate: int | None = None
+        self,
+        audio: Path | str | np.ndarray | Tensor,
+        sample_rate: int | None = None,
+        options: TranscribeOptions | None = None,
     ) -> Transcript:
         """Transcribe one recording of any length.
 
         Args:
             audio: a file, or a mono waveform ``(S,)`` within [-1, 1].
             sample_rate: of a waveform; files say their own.
+            options: how; ``TranscribeOptions()`` when None.
 
         Raises:
             AudioError: the file cannot be read, or the waveform is empty, not one-dimensional, not
                 of floats or not finite.
             UsageError: a waveform without a sample rate.
         """
+        options = options or TranscribeOptions()
         if isinstance(audio, (str, Path)):
-            recording = self._read(audio)
+            transcript = next(self.transcribe_many([audio], options=options))
         else:
             waveform = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else audio
             recording = self._from_waveform(np.asarray(waveform), sample_rate)
-        transcript = self._transcripts([recording], WINDOW_SECONDS)[0]
+            encoding = self._encoding(ListSource([recording]), options)
+            (_, transcript) = next(self._transcripts(encoding, options))
         if transcript.error:
             raise AudioError(transcript.error)
         return transcript
 
     def transcribe_many(
-        self, paths: Sequence[Path | str], *, batch_seconds: float = 120.0, workers: int = 2
+        self,
+        paths: Sequence[Path | str],
+        *,
+        batch_seconds: float = 120.0,
+        workers: int = 2,
+        options: TranscribeOptions | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript]:
         """Transcribe files, several at a time, and give the results in the files' order.
 
         Args:
             paths: audio files.
-            batch_seconds: seconds of audio that are encoded together; changes speed and memory and
-                never the text.
-            workers: threads that read audio ahead.
+            batch_seconds: see ``TranscribeOptions``; used where ``options`` is None.
+            workers: see ``TranscribeOptions``; used where ``options`` is None.
+            options: how to transcribe.
+            progress: called with the seconds of audio that were encoded since it was called last.
 
         Yields:
             A transcript for each file; what could not be read carries its ``error``.
         """
-        ahead: list[_Recording] = []
-        seconds = 0.0
-        for recording in _read_ahead(self._read, paths, workers):
-            ahead.append(recording)
-            seconds += recording.decoded_seconds
-            # Several batches' worth: enough to find recordings of similar length.
-            if seconds >= 8 * batch_seconds:
-                yield from self._transcripts(ahead, batch_seconds)
-                ahead, seconds = [], 0.0
-        yield from self._transcripts(ahead, batch_seconds)
+        options = options or TranscribeOptions(batch_seconds=batch_seconds, workers=workers)
+        done: dict[int, Transcript] = {}
+        following = 0
+        for index, transcript in self.transcribe_unordered(paths, options, progress):
+            done[index] = transcript
+            while following in done:
+                yield done.pop(following)
+                following += 1
+
+    def transcribe_unordered(
+        self,
+        paths: Sequence[Path | str],
+        options: TranscribeOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> Generator[tuple[int, Transcript], None, None]:
+        """Transcribe files and give each result as soon as it is there.
+
+        Args:
+            paths: audio files.
+            options: how to transcribe.
+            progress: as for ``transcribe_many``.
+
+        Yields:
+            The position of a file in ``paths``, and its transcript.
+        """
+        loader = Loader(
+            paths,
+            self.model.features,
+            self.device,
+            channel=options.channel,
+            workers=options.workers,
+        )
+        try:
+            yield from self._transcripts(self._encoding(loader, options, progress), options)
+        finally:
+            loader.close()
 
     def log_probs(self, audio: Path | str) -> Tensor:
         """Compute the log-probabilities of a file.
@@ -156,25 +227,31 @@ class Recognizer:
         Raises:
             AudioError: the file cannot be read.
         """
-        recording = self._read(audio)
-        if recording.error:
-            raise AudioError(recording.error)
-        return encode(self.model, [recording.features])[0]
+        reader = Reader(self.model.features, self.device)
+        source = ListSource(reader.read(0, audio))
+        found = [torch.empty(0, self.model.head.out_features)]
+        for part in self._encoding(source, TranscribeOptions()):
+            if part.error is not None:
+                raise AudioError(part.error)
+            found.append(part.log_probs)
+        return torch.cat(found)
 
-    def _read(self, path: Path | str) -> _Recording:
-        try:
-            stream = stream_audio(path, self.model.sample_rate)
-            blocks = (torch.from_numpy(block).to(self.device) for block in stream)
-            features = self._features(blocks)
-        except AudioError as error:
-            return _Recording(str(path), torch.empty(0), error=str(error))
-        declared = stream.declared_seconds
-        decoded = stream.decoded_seconds
-        return _Recording(
-            str(path), features, decoded if declared is None else declared, decoded, stream.warnings
+    def _encoding(
+        self,
+        source: Loader | ListSource,
+        options: TranscribeOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> Encoding:
+        return Encoding(
+            self.model,
+            source,
+            chunking=options.chunking,
+            batch_seconds=options.batch_seconds,
+            precision=self.precision,
+            progress=progress,
         )
 
-    def _from_waveform(self, waveform: np.ndarray, sample_rate: int | None) -> _Recording:
+    def _from_waveform(self, waveform: np.ndarray, sample_rate: int | None) -> Recording:
         if sample_rate is None or sample_rate < 1:
             raise UsageError("a waveform needs its sample_rate, such as sample_rate=16000")
         if not np.issubdtype(waveform.dtype, np.floating):
@@ -188,45 +265,45 @@ class Recognizer:
             )
         seconds = len(waveform) / sample_rate
         resampled = resample(waveform.astype(np.float32), sample_rate, self.model.sample_rate)
-        features = self._features([torch.from_numpy(resampled).to(self.device)])
-        return _Recording("", features, seconds, seconds)
-
-    @torch.inference_mode()
-    def _features(self, blocks: Iterable[Tensor]) -> Tensor:
-        pieces = list(self.model.features.stream_log_mel(blocks))
-        if not pieces:
-            return torch.empty(0, self.model.features.n_mels, device=self.device)
-        features = torch.cat(pieces).unsqueeze(0)
-        length = torch.tensor([features.shape[1]], device=self.device)
-        return self.model.features.normalized(features, length).squeeze(0)
+        reader = Reader(self.model.features, self.device)
+        recording = reader.from_waveform(torch.from_numpy(resampled))
+        return replace(recording, duration_seconds=seconds, decoded_seconds=seconds)
 
     def _transcripts(
-        self, recordings: Sequence[_Recording], batch_seconds: float
-    ) -> list[Transcript]:
-        encoded = encode(
-            self.model, [recording.features for recording in recordings], batch_seconds
-        )
-        transcripts = []
-        for recording, log_probs in zip(recordings, encoded, strict=True):
-            text, log_prob = "", 0.0
-            if recording.error is None:
-                hypothesis = self._decode(log_probs)
-                text, log_prob = self.tokenizer.decode(hypothesis.tokens), hypothesis.log_prob
-            transcripts.append(
-                Transcript(
-                    recording.path,
-                    text,
-                    recording.duration_seconds,
-                    recording.decoded_seconds,
-                    log_prob,
-                    recording.warnings,
-                    recording.error,
-                )
+        self, encoding: Encoding, options: TranscribeOptions
+    ) -> Iterator[tuple[int, Transcript]]:
+        channels: dict[tuple[int, str], ChannelDraft] = {}
+        drafts: dict[int, Draft] = {}
+        for part in encoding:
+            recording = part.recording
+            key = (recording.index, recording.channel)
+            channel = channels.setdefault(key, self._channel_draft())
+            channel.seconds_spent += part.seconds_spent
+            if part.error is None:
+                channel.add(part.log_probs, part.last)
+            if not part.last:
+                continue
+            draft = drafts.setdefault(
+                recording.index, Draft(recording.channels, options.channel, options.shape)
             )
-        return transcripts
+            if draft.add(recording, channels.pop(key), part.error):
+                transcript = drafts.pop(recording.index).transcript()
+                found = replace(transcript, model=self.name, decoder=self.decoder.name)
+                yield recording.index, found
 
-    def _decode(self, log_probs: Tensor) -> Hypothesis:
-        return greedy_decode(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))[0]
+    def _channel_draft(self) -> ChannelDraft:
+        return ChannelDraft(
+            self.decoder,
+            self.tokenizer,
+            encoder_frame_seconds(self.model),
+            self.decoder_options.calibration,
+        )
+
+
+def _decoder_of(options: DecoderOptions) -> Decoder:
+    if options.kind == "greedy":
+        return GreedyDecoder()
+    return BeamDecoder(BeamSearch(pruning=options.pruning))
 
 
 def choose_device(name: str) -> torch.device:
@@ -250,19 +327,3 @@ def choose_device(name: str) -> torch.device:
             f"no device '{name}' on this machine; expected auto, cpu, cuda, cuda:N or mps"
         ) from error
     return device
-
-
-def _read_ahead(
-    read: Callable[[Path | str], _Recording], paths: Sequence[Path | str], workers: int
-) -> Iterator[_Recording]:
-    if workers < 1:
-        yield from map(read, paths)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        # Executor.map would read all files at once; memory must stay bounded.
-        pending = [pool.submit(read, path) for path in paths[: 2 * workers]]
-        for index in range(len(paths)):
-            yield pending[index % (2 * workers)].result()
-            following = index + 2 * workers
-            if following < len(paths):
-                pending[index % (2 * workers)] = pool.submit(read, paths[following])

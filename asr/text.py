@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from asr.english import APOSTROPHES, normalize_english
 from asr.errors import UsageError
@@ -93,3 +94,27 @@ def normalize_text(text: str, normalizer: str) -> str:
     if normalizer not in NORMALIZERS:
         raise UsageError(f"no normaliser '{normalizer}'; there are {', '.join(NORMALIZERS)}")
     return NORMALIZERS[normalizer](text)
+
+
+def one_word(identity: str) -> str:
+    """Make an id one word: whitespace, and the percent sign that escapes it, percent-encoded.
+
+    Readers of ``id text`` lines split at the first whitespace; escaping the escape keeps distinct
+    ids distinct.
+
+    Args:
+        identity: any id.
+    """
+    return "".join(
+        quote(character) if character.isspace() or character == "%" else character
+        for character in identity
+    )
+
+
+def readable(name: str) -> str:
+    """Make a file's name valid Unicode: bytes that are none are written as ``\\xe9``.
+
+    Args:
+        name: may hold what ``os.fsdecode`` makes of such bytes.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

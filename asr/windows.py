@@ -1,17 +1,57 @@
 """Long recordings are encoded in overlapping windows whose frames join to those of the whole."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from asr.errors import UsageError
 from asr.model import CTCModel
+from asr.tokenizer import BLANK
 
-# Recordings up to this length are encoded whole; longer ones in windows of this length, of which
-# the context at either end only informs the frames between.
-WINDOW_SECONDS = 40.0
-CONTEXT_SECONDS = 5.0
+
+@dataclass(frozen=True)
+class Chunking:
+    """How long recordings are cut.
+
+    A bidirectional encoder reads windows that reach over into their neighbours; of what both have
+    read, the half in the middle is where they may be joined, so that half an overlap of context is
+    left on either side. An encoder of one direction carries its state on and needs no overlap.
+
+    Attributes:
+        length_seconds: length of a window; shorter recordings are encoded whole. 0: all are,
+            however long.
+        overlap_seconds: how far a window reaches over into each neighbour, on either side.
+
+    Raises:
+        UsageError: the window has no room for its overlaps.
+    """
+
+    length_seconds: float = 40.0
+    overlap_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.length_seconds < 0 or self.overlap_seconds < 0:
+            raise UsageError(
+                f"chunks of {self.length_seconds:g} s with {self.overlap_seconds:g} s of overlap; "
+                "expected no number below 0"
+            )
+        if 0 < self.length_seconds < 4 * self.overlap_seconds:
+            raise UsageError(
+                f"chunks of {self.length_seconds:g} s are too short for an overlap of "
+                f"{self.overlap_seconds:g} s on either side; expected four times the overlap, "
+                f"{4 * self.overlap_seconds:g} s, or more"
+            )
+
+    def encoder_frames(self, model: CTCModel) -> int:
+        """Tell the length of a window in encoder frames; 0 where recordings are not cut."""
+        if not self.length_seconds:
+            return 0
+        return max(1, int(self.length_seconds / encoder_frame_seconds(model)))
+
+
+DEFAULT_CHUNKING = Chunking()
 
 
 @dataclass(frozen=True)
@@ -22,8 +62,10 @@ class Window:
         recording: which recording.
         start: its first feature frame.
         stop: one behind its last feature frame.
-        first: the first of its encoder frames that is kept.
+        first: the first of its encoder frames that is kept, where windows are joined in the
+            middle of what they share.
         last: one behind the last that is kept.
+        shared: encoder frames at its start that the window before has as well.
     """
 
     recording: int
@@ -31,6 +73,7 @@ class Window:
     stop: int
     first: int
     last: int
+    shared: int = 0
 
     @property
     def frames(self) -> int:
@@ -38,7 +81,9 @@ class Window:
         return self.stop - self.start
 
 
-def cut_windows(recording: int, frames: int, model: CTCModel) -> Iterator[Window]:
+def cut_windows(
+    recording: int, frames: int, model: CTCModel, chunking: Chunking | None = None
+) -> Iterator[Window]:
     """Cut a recording into windows whose kept frames follow each other without gap or overlap.
 
     Windows start at whole encoder frames, so that their frames fall where the whole's would.
@@ -47,68 +92,121 @@ def cut_windows(recording: int, frames: int, model: CTCModel) -> Iterator[Window
         recording: its number.
         frames: its feature frames T.
         model: tells how long a frame is.
+        chunking: how long windows are and how far they overlap; None: ``DEFAULT_CHUNKING``.
 
     Yields:
         The windows in order.
     """
+    chunking = chunking or DEFAULT_CHUNKING
     factor = model.encoder.subsampling_factor
-    frame_seconds = model.samples_per_frame / model.sample_rate
-    size = int(WINDOW_SECONDS / frame_seconds)
-    context = int(CONTEXT_SECONDS / frame_seconds)
     total = -(-frames // factor)
-    start = kept = 0
+    size = chunking.encoder_frames(model) or total
+    overlap = int(chunking.overlap_seconds / encoder_frame_seconds(model))
+    start = kept = behind = 0
     while kept < total:
         stop = min(start + size, total)
-        last = total if stop == total else stop - context
+        last = total if stop == total else stop - overlap
         end = min(stop * factor, frames)
-        yield Window(recording, start * factor, end, kept - start, last - start)
-        kept = last
-        start = kept - context
+        shared = max(0, behind - start)
+        yield Window(recording, start * factor, end, kept - start, last - start, shared)
+        kept, behind = last, stop
+        start = kept - overlap
 
 
-@torch.inference_mode()
-def encode(
-    model: CTCModel, recordings: Sequence[Tensor], batch_seconds: float = WINDOW_SECONDS
-) -> list[Tensor]:
-    """Compute log-probabilities of recordings of any length.
+def cut_stretches(
+    recording: int, frames: int, model: CTCModel, chunking: Chunking | None = None
+) -> Iterator[Window]:
+    """Cut a recording into what an encoder of one direction reads one after another.
+
+    The encoder's state carries over all that was before. The convolutions alone look ahead: so
+    each stretch has an encoder frame more at either end, which is not kept.
 
     Args:
-        model: in evaluation mode.
-        recordings: normalised features ``(T, F)`` of each, on the model's device.
-        batch_seconds: seconds of audio that are encoded together, at least one window.
+        recording: its number.
+        frames: its feature frames T.
+        model: tells how long a frame is.
+        chunking: how long stretches are; they do not overlap. None: ``DEFAULT_CHUNKING``.
+
+    Yields:
+        The stretches in order, for ``CTCModel.classify_next``.
+    """
+    chunking = chunking or DEFAULT_CHUNKING
+    factor = model.encoder.subsampling_factor
+    total = -(-frames // factor)
+    size = chunking.encoder_frames(model) or max(1, total)
+    for kept in range(0, total, size):
+        stop = min(kept + size, total)
+        first = max(0, kept - 1)
+        end = min((stop + 1) * factor, frames)
+        yield Window(recording, first * factor, end, kept - first, stop - first)
+
+
+def encoder_frame_seconds(model: CTCModel) -> float:
+    """Tell the distance of a model's encoder frames in seconds."""
+    return model.samples_per_frame / model.sample_rate
+
+
+class Joiner:
+    """Joins the log-probabilities of a recording's windows where both of two hear nothing.
+
+    In what two windows share, the frames up to the middle of the longest stretch of blanks are
+    taken from the first window and the others from the second. So no token is cut, doubled or
+    lost, as long as both windows agree that there is a blank.
+    """
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def add(self, log_probs: Tensor, shared: int) -> Tensor:
+        """Take the next window.
+
+        Args:
+            log_probs: all its frames ``(U, V)``.
+            shared: how many of its first frames the window before has as well.
+
+        Returns:
+            The frames before the place of joining that were not returned yet, ``(U, V)``.
+        """
+        if self._held is None:
+            self._held = log_probs
+            return log_probs[:0]
+        before = self._held
+        edge = shared // 4
+        first = len(before) - shared + edge
+        pause = find_pause(before[first : len(before) - edge], log_probs[edge : shared - edge])
+        self._held = log_probs[edge + pause :]
+        return before[: first + pause]
+
+    def finish(self) -> Tensor:
+        """Return the frames of the last window that were not returned yet."""
+        assert self._held is not None
+        return self._held
+
+
+def find_pause(before: Tensor, behind: Tensor) -> int:
+    """Find the middle of the longest stretch in which two windows hear nothing.
+
+    Args:
+        before: log-probabilities ``(U, V)`` of some frames by the one window.
+        behind: of the same frames by the other.
 
     Returns:
-        ``(U, V)`` float32 on the CPU for each recording.
+        The frame from which on to follow the second window, 0 to U. Of several stretches of one
+        length the one nearest to the middle; where there is no blank, the frame most like one.
     """
-    windows = [
-        window
-        for index, features in enumerate(recordings)
-        for window in cut_windows(index, len(features), model)
-    ]
-    windows.sort(key=lambda window: window.frames, reverse=True)
-    most = batch_seconds * model.sample_rate / model.features.hop
-    pieces: dict[Window, Tensor] = {}
-    for batch in _batches(windows, most):
-        rows = [recordings[window.recording][window.start : window.stop] for window in batch]
-        features = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows], device=features.device)
-        log_probs, _ = model.classify(features, lengths)
-        for window, row in zip(batch, log_probs.cpu(), strict=True):
-            # A copy: a slice would keep the padded batch in memory.
-            pieces[window] = row[window.first : window.last].clone()
-    joined: list[list[Tensor]] = [[torch.empty(0, model.head.out_features)] for _ in recordings]
-    for window in sorted(pieces, key=lambda window: (window.recording, window.start)):
-        joined[window.recording].append(pieces[window])
-    return [torch.cat(parts) for parts in joined]
-
-
-def _batches(windows: Sequence[Window], most_frames: float) -> Iterator[list[Window]]:
-    # Windows come longest first, so the first of a batch is what the others are padded to.
-    batch: list[Window] = []
-    for window in windows:
-        if batch and batch[0].frames * (len(batch) + 1) > most_frames:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch
+    if not len(before):
+        return 0
+    blank = ((before.argmax(-1) == BLANK) & (behind.argmax(-1) == BLANK)).tolist()
+    best, best_length, start = 0, 0, 0
+    middle = len(blank) / 2
+    for frame, quiet in enumerate([*blank, False]):
+        if quiet:
+            continue
+        length, centre = frame - start, (start + frame) // 2
+        nearer = abs(centre - middle) < abs(best - middle)
+        if length > best_length or (length == best_length and length and nearer):
+            best, best_length = centre, length
+        start = frame + 1
+    if best_length:
+        return best
+    return int(torch.argmax(before[:, BLANK] + behind[:, BLANK]))

@@ -17,11 +17,12 @@ FLOORS = (
     {"__init__", "errors", "files", "schema"},
     {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
     | {"transfer", "checksum", "archives"}
+    | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening"},
     {"model", "preparation", "download"},
-    {"model_folder", "windows", "recognizer"},
-    {"evaluation", "inspection", "training"},
+    {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer"},
+    {"job", "evaluation", "inspection", "training"},
     {"cli"},
     {"__main__"},
 )
@@ -33,8 +34,9 @@ FAMILIES = (
     ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
+    ("transcript", "inputs", "output", "segments", "decoding", "text"),
     ("verification", "listening", "data", "corpora", "augment"),
-    ("recognizer", "windows", "model_folder"),
+    ("recognizer", "draft", "encoding", "recordings", "windows", "model_folder"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Who may import what, counting imports inside functions too.

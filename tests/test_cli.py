@@ -158,8 +158,8 @@ def test_what_cannot_be_read_is_named_and_the_others_are_transcribed(make, model
     assert out == ""
     named = [line for line in err.splitlines() if bad.name in line]
     assert len(named) == 1
-    assert "1 of 2 files were not transcribed" in err
-    assert everything_in(tmp_path / "out") == {"good.txt"}
+    assert "1 of 2 inputs were not transcribed" in err
+    assert everything_in(tmp_path / "out") == {"good.txt", "asr-run.jsonl"}
 
 
 @pytest.mark.parametrize("make", UNREADABLE)
@@ -302,7 +302,13 @@ def test_a_folder_that_is_missing_is_no_model(tmp_path, call):
         (["transcribe", "a.wav"], "-m/--model"),
         (["transcribe", "a.wav", "-m", "m", "-f", "doc"], "invalid choice: 'doc'"),
         (["transcribe", "a.wav", "-m", "m", "--batch-seconds", "0"], "--batch-seconds"),
-        (["transcribe", "a/x.wav", "b/x.wav", "-m", "m", "-o", "o"], "x.wav"),
+        (["transcribe", "a.wav", "-m", "m", "-f", "srt,vtt"], "name a folder for them, -o DIR"),
+        (["transcribe", "a.wav", "b.wav", "-m", "m", "-f", "srt"], "do not make one file"),
+        (["transcribe", "a.wav", "-m", "m", "--skip-existing"], "needs an output folder"),
+        (["transcribe", "a.wav", "-m", "m", "--channel", "left"], "channel is 'left'"),
+        (["transcribe", "a.wav", "-m", "m", "--chunk-length", "10"], "expected four times"),
+        (["transcribe", "a.wav", "-m", "m", "--threads", "0"], "--threads is 0"),
+        (["transcribe", "a.wav", "-m", "m", "--max-line-width", "0"], "expected 1 or more"),
         (["prepare", "spokn", "--root", "r", "-o", "o"], "invalid choice: 'spokn'"),
         (["train", "seed"], "'seed' is no override"),
         (["train", "trainer.max_epochs=[1"], "cannot read the overrides"),
@@ -362,7 +368,8 @@ def test_a_full_disk_leaves_no_half_transcript(small_disk, model, data, call):
     assert "No space left on device" in err
     assert ".txt" in err
     written = list((small_disk / "out").iterdir())
-    assert all(path.suffix == ".txt" and path.read_text().endswith("\n") for path in written)
+    assert all(path.read_text().endswith("\n") for path in written)
+    assert {path.suffix for path in written} <= {".txt", ".jsonl"}
 
 
 def test_a_full_disk_ends_training_and_leaves_nothing_half_written(small_disk, data, call):

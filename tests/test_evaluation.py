@@ -10,8 +10,9 @@ from asr.cli import main
 from asr.errors import ScoringError, UsageError
 from asr.evaluation import evaluate, format_evaluation
 from asr.manifest import Utterance, write_manifest
-from asr.recognizer import Recognizer, Transcript
+from asr.recognizer import Recognizer
 from asr.scoring import ErrorCounts
+from asr.transcript import Transcript
 
 
 class KnownTranscripts:

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 import asr.windows
+from asr.encoding import encode
+from asr.errors import AsrError, UsageError
 from asr.model import build_model
-from asr.windows import cut_windows, encode
+from asr.tokenizer import BLANK
+from asr.windows import Chunking, Joiner, cut_stretches, cut_windows, find_pause
 
 FRAMES_PER_SECOND = 100
 
@@ -31,9 +34,8 @@ def make_model(subsampling=4, bidirectional=True):
 
 @pytest.fixture
 def short_windows(monkeypatch):
-    """Windows of 4 seconds with 1 second of context."""
-    monkeypatch.setattr(asr.windows, "WINDOW_SECONDS", 4.0)
-    monkeypatch.setattr(asr.windows, "CONTEXT_SECONDS", 1.0)
+    """Windows of 4 seconds that reach over by 1 second on either side."""
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(4.0, 1.0))
 
 
 def recordings(*seconds):
@@ -87,11 +89,11 @@ def test_windows_give_the_log_probabilities_of_the_whole(short_windows, bidirect
     (features,) = recordings(23.456)
     assert len(list(cut_windows(0, len(features), model))) > 5
     (joined,) = encode(model, [features])
-    torch.testing.assert_close(joined, whole(model, features), atol=1e-5, rtol=0)
+    torch.testing.assert_close(joined, whole(model, features), atol=2e-4, rtol=0)
 
 
 def test_too_little_context_would_show(short_windows, monkeypatch):
-    monkeypatch.setattr(asr.windows, "CONTEXT_SECONDS", 0.05)
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(4.0, 0.08))
     model = make_model()
     (features,) = recordings(23.456)
     assert (encode(model, [features])[0] - whole(model, features)).abs().max() > 1e-3
@@ -104,7 +106,7 @@ def test_the_size_of_batches_changes_nothing(short_windows, batch_seconds):
     found = encode(model, features, batch_seconds)
     assert [len(row) for row in found] == [-(-len(row) // 4) for row in features]
     for row, expected in zip(found, features, strict=True):
-        torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+        torch.testing.assert_close(row, whole(model, expected), atol=1e-4, rtol=0)
 
 
 def test_batches_hold_no_more_seconds_than_asked(short_windows, monkeypatch):
@@ -127,3 +129,110 @@ def test_a_recording_without_frames_has_no_log_probabilities():
     found = encode(model, [torch.empty(0, 20), *recordings(1.0), torch.empty(0, 20)])
     assert [tuple(row.shape) for row in found] == [(0, 5), (25, 5), (0, 5)]
     assert encode(model, []) == []
+
+
+@pytest.mark.parametrize("subsampling", [2, 4])
+@pytest.mark.parametrize("seconds", [0.37, 1.0, 40.0])
+def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, seconds):
+    model = make_model(subsampling, bidirectional=False)
+    # An update gate near 0: what was heard long ago still counts.
+    for name, parameter in model.named_parameters():
+        if name.endswith("gru.layers.0.bias"):
+            parameter.detach().chunk(3, dim=1)[1].fill_(-4.0)
+    features = recordings(23.456, 0.01, 7.0, 2.0)
+    found = encode(model, features, batch_seconds=30.0, chunking=Chunking(seconds, 0.0))
+    for row, expected in zip(found, features, strict=True):
+        torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 5, 399, 400, 401, 1203])
+def test_stretches_keep_every_frame_once_and_bring_what_the_convolutions_need(frames):
+    model = make_model(bidirectional=False)
+    kept = []
+    for stretch in cut_stretches(0, frames, model, Chunking(1.0, 0.0)):
+        offset = stretch.start // 4
+        kept += range(offset + stretch.first, offset + stretch.last)
+        assert stretch.start == max(0, 4 * (kept[0] - 1) if stretch.first == 0 else stretch.start)
+        assert stretch.stop == frames or stretch.stop >= 4 * (offset + stretch.last) + 3
+    assert kept == list(range(-(-frames // 4)))
+
+
+def test_a_chunk_length_of_zero_encodes_the_whole_at_once():
+    for bidirectional, cut in ((True, cut_windows), (False, cut_stretches)):
+        model = make_model(bidirectional=bidirectional)
+        (window,) = cut(0, 100_000, model, Chunking(0.0))
+        assert (window.start, window.stop, window.first, window.last) == (0, 100_000, 0, 25_000)
+        assert not list(cut(0, 0, model, Chunking(0.0)))
+
+
+@pytest.mark.parametrize(("length", "overlap"), [(-1.0, 0.0), (4.0, -1.0), (4.0, 1.01)])
+def test_chunks_without_room_for_their_overlap_are_refused(length, overlap):
+    with pytest.raises(UsageError, match="expected"):
+        Chunking(length, overlap)
+
+
+def frames_of(tokens):
+    """Log-probabilities whose best path is given."""
+    return torch.log_softmax(9.0 * torch.nn.functional.one_hot(torch.tensor(tokens), 4), -1)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "pause"),
+    [
+        ([1, 0, 0, 0, 2, 0], [1, 0, 0, 0, 2, 0], 2),
+        ([1, 0, 0, 2, 0, 0, 0, 0], [1, 0, 0, 2, 0, 1, 0, 0], 2),
+        ([0, 2, 0, 2, 0], [0, 2, 0, 2, 0], 2),
+        ([0, 0, 0], [0, 0, 0], 1),
+        ([1, 1, 2], [1, 0, 2], 1),
+        ([], [], 0),
+    ],
+)
+def test_windows_are_joined_in_the_longest_pause_that_both_hear(before, behind, pause):
+    if not before:
+        assert find_pause(torch.empty(0, 4), torch.empty(0, 4)) == 0
+    else:
+        assert find_pause(frames_of(before), frames_of(behind)) == pause
+
+
+def test_tokens_on_which_windows_disagree_are_neither_doubled_nor_lost():
+    # The second window puts token 3 one frame later; what both share is 8 frames.
+    first = frames_of([1, 0, 0, 2, 0, 0, 3, 3, 0, 0, 0, 1])
+    second = frames_of([0, 0, 0, 3, 3, 0, 0, 1, 0, 2])
+    joiner = Joiner()
+    pieces = [joiner.add(first, 0), joiner.add(second, 8), joiner.finish()]
+    path = torch.cat(pieces).argmax(-1).tolist()
+    assert len(path) == 14
+    collapsed = [t for t, b in zip(path, [BLANK, *path], strict=False) if t not in (BLANK, b)]
+    assert collapsed == [1, 2, 3, 1, 2]
+
+
+def test_memory_that_is_too_small_halves_the_batch(short_windows, monkeypatch):
+    model = make_model()
+    classify = model.classify
+    sizes = []
+
+    def small(features, lengths):
+        sizes.append(len(features))
+        if len(features) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return classify(features, lengths)
+
+    features = recordings(1.0, 2.0, 3.0, 3.5, 2.5)
+    expected = encode(model, features)
+    monkeypatch.setattr(model, "classify", small)
+    found = encode(model, features)
+    assert max(sizes) == 5
+    assert sum(size for size in sizes if size <= 2) == 5
+    for row, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(row, other, atol=1e-5, rtol=0)
+
+
+def test_a_window_that_fits_no_memory_names_the_remedy(monkeypatch):
+    model = make_model()
+
+    def full(features, lengths):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "classify", full)
+    with pytest.raises(AsrError, match="smaller --chunk-length"):
+        encode(model, recordings(1.0))

@@ -1,116 +1,350 @@
-"""`asr transcribe`: what is said in audio files, printed or written beside one another."""
+"""`asr transcribe`: what is said in recordings, printed or written into files of many formats."""
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from asr.cli.interrupt import Interrupt
 from asr.errors import UsageError
-from asr.files import atomic_write
+from asr.inputs import Input, Inputs, find_inputs
+from asr.output import FORMATS, JOINABLE, format_named
+from asr.run_log import RUN_LOG
+from asr.segments import DEFAULT_SHAPE, Shape
+from asr.text import readable
 
 if TYPE_CHECKING:
-    from asr.recognizer import Transcript
+    from asr.cli.progress import AudioProgress
+    from asr.recognizer import Recognizer, TranscribeOptions
+    from asr.transcript import Transcript
 
-FORMATS = ("txt", "json")
+INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `asr transcribe`."""
-    parser.add_argument("audio", nargs="+", metavar="FILE", help="audio in any common format")
-    parser.add_argument("-m", "--model", required=True, metavar="DIR", help="a model folder")
     parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a file in any common format; a folder, searched with all below it; a quoted pattern; "
+        "-, standard input; @FILE, a list of these, a line each; a JSONL manifest",
+    )
+    parser.add_argument("-m", "--model", required=True, metavar="DIR", help="a model folder")
+    _add_output_arguments(parser)
+    _add_shape_arguments(parser)
+    _add_recording_arguments(parser)
+    _add_computing_arguments(parser)
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "-o",
         "--output-dir",
+        "--output_dir",
         metavar="DIR",
-        help="write a transcript for each file here instead of printing",
+        help="write a file for each input and format here, in folders as the inputs are, and log "
+        f"the run in {RUN_LOG}; without it the transcript is printed",
     )
-    parser.add_argument(
+    group.add_argument(
         "-f",
         "--output-format",
-        choices=FORMATS,
+        "--output_format",
         default="txt",
-        help="txt: the words; json: with durations, log-probability and warnings (default txt)",
+        metavar="F[,F]",
+        help=f"one or several of {', '.join(FORMATS)}, or all (default txt)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument(
+    group.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="go on with a run that was broken off: leave out inputs whose outputs were made by "
+        "the same model, options and input",
+    )
+    group.add_argument(
+        "--on-error",
+        choices=("continue", "stop"),
+        default="continue",
+        help="what to do when an input cannot be transcribed (default continue)",
+    )
+
+
+def _add_shape_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("segments and subtitles")
+    group.add_argument(
+        "--max-line-width",
+        "--max_line_width",
+        type=int,
+        default=DEFAULT_SHAPE.max_line_width,
+        metavar="N",
+        help="characters of a line of subtitles (default %(default)s)",
+    )
+    group.add_argument(
+        "--max-line-count",
+        "--max_line_count",
+        type=int,
+        default=DEFAULT_SHAPE.max_line_count,
+        metavar="N",
+        help="lines of a segment (default %(default)s)",
+    )
+    group.add_argument(
+        "--max-pause",
+        type=float,
+        default=DEFAULT_SHAPE.max_pause_seconds,
+        metavar="S",
+        help="a pause of so many seconds ends a segment (default %(default)s)",
+    )
+
+
+def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recordings")
+    group.add_argument(
+        "--channel",
+        default="mix",
+        metavar="C",
+        help="mix: the mean of all channels; split: a transcript for each; or the number of one, "
+        "from 1 (default mix)",
+    )
+    group.add_argument(
+        "--chunk-length",
+        type=float,
+        metavar="S",
+        help="seconds of a recording that are encoded at once; longer ones are cut and joined; 0: "
+        "no recording is cut (default 40)",
+    )
+    group.add_argument(
+        "--chunk-overlap",
+        type=float,
+        metavar="S",
+        help="seconds by which a chunk reaches over into either neighbour; not needed by models of "
+        "one direction (default 5)",
+    )
+
+
+def _add_computing_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("computing")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    group.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the encoder's matrix products (default fp32)",
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
+    group.add_argument(
         "--batch-seconds",
         type=float,
         default=120.0,
         metavar="S",
         help="seconds of audio encoded together; changes speed and memory only (default 120)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--workers", type=int, default=2, metavar="N", help="threads that read audio (default 2)"
     )
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no notes")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Transcribe every file; what cannot be read is named, and the others go on."""
-    from tqdm import tqdm
+    """Transcribe every input; what cannot be read is named, and the others go on."""
+    formats = _formats(args.output_format)
+    shape = Shape(args.max_line_width, args.max_line_count, args.max_pause)
+    if args.output_dir is None and args.skip_existing:
+        raise UsageError("--skip-existing needs an output folder, -o DIR")
+    with ExitStack() as stack:
+        inputs = find_inputs(args.inputs, stack)
+        _check_standard_output(args, inputs, formats)
+        options = _options(args, shape)
+        recognizer = _load(args)
+        for note in () if args.quiet else inputs.notes:
+            _say(note)
+        for _, problem in inputs.problems:
+            _say(problem)
+        if not inputs.recordings:
+            raise UsageError("there is nothing to transcribe")
+        try:
+            with Interrupt() as interrupt:
+                if args.output_dir is None:
+                    return _print(args, inputs, recognizer, options, formats[0], interrupt)
+                return _write(args, inputs, recognizer, options, formats, interrupt)
+        except KeyboardInterrupt:
+            remedy = ""
+            if args.output_dir is not None:
+                remedy = "; the same command with --skip-existing goes on"
+            print(f"\nasr transcribe: interrupted{remedy}", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _formats(text: str) -> list[str]:
+    names = [name.strip().lower() for name in text.split(",")]
+    if names == ["all"]:
+        return list(FORMATS)
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(
+                f"invalid choice: '{name}' is no output format; expected {', '.join(FORMATS)}, "
+                "several separated by commas, or all"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _check_standard_output(
+    args: argparse.Namespace, inputs: Inputs, formats: Sequence[str]
+) -> None:
+    if args.output_dir is not None:
+        return
+    if len(formats) > 1:
+        raise UsageError(f"{', '.join(formats)} are several files; name a folder for them, -o DIR")
+    if len(inputs.recordings) > 1 and formats[0] not in JOINABLE:
+        raise UsageError(
+            f"{len(inputs.recordings)} transcripts as {formats[0]} do not make one file; name a "
+            f"folder for them, -o DIR, or print one of {', '.join(JOINABLE)}"
+        )
+
+
+def _options(args: argparse.Namespace, shape: Shape) -> "TranscribeOptions":
+    from asr.recognizer import TranscribeOptions
+    from asr.windows import DEFAULT_CHUNKING, Chunking
+
+    if not args.batch_seconds > 0:
+        raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
+    length, overlap = args.chunk_length, args.chunk_overlap
+    chunking = Chunking(
+        DEFAULT_CHUNKING.length_seconds if length is None else length,
+        DEFAULT_CHUNKING.overlap_seconds if overlap is None else overlap,
+    )
+    return TranscribeOptions(args.channel, chunking, shape, args.batch_seconds, args.workers)
+
+
+def _load(args: argparse.Namespace) -> "Recognizer":
+    import torch
 
     from asr.recognizer import Recognizer
 
-    if args.batch_seconds <= 0:
-        raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
-    outputs = _outputs(args.audio, args.output_dir, args.output_format)
-    recognizer = Recognizer.load(args.model, device=args.device)
-    transcripts: Iterable[Transcript] = tqdm(
-        recognizer.transcribe_many(
-            args.audio, batch_seconds=args.batch_seconds, workers=args.workers
-        ),
-        total=len(args.audio),
-        unit="file",
-        disable=len(args.audio) == 1,
-    )
-    failed = 0
-    for transcript, output in zip(transcripts, outputs, strict=True):
-        failed += _report(transcript, output, args.output_format, single=len(args.audio) == 1)
-    if failed:
-        print(
-            f"asr transcribe: {failed} of {len(args.audio)} files were not transcribed",
-            file=sys.stderr,
+    if args.threads is not None:
+        if args.threads < 1:
+            raise UsageError(f"--threads is {args.threads}; expected 1 or more")
+        torch.set_num_threads(args.threads)
+    return Recognizer.load(args.model, device=args.device, precision=args.precision)
+
+
+def _print(
+    args: argparse.Namespace,
+    inputs: Inputs,
+    recognizer: "Recognizer",
+    options: "TranscribeOptions",
+    form: str,
+    interrupt: Interrupt,
+) -> int:
+    from asr.cli.progress import AudioProgress
+
+    failed = len(inputs.problems)
+    recordings = inputs.recordings
+    paths = [each.path for each in recordings]
+    with AudioProgress(paths, quiet=args.quiet) as progress:
+        transcripts = recognizer.transcribe_many(
+            paths, options=options, progress=progress.add_seconds
         )
+        for each, transcript in _named(recordings, transcripts):
+            interrupt.check()
+            progress.add_file()
+            _report(transcript, progress)
+            if transcript.error is not None:
+                failed += 1
+                if args.on_error == "stop":
+                    break
+            else:
+                content = format_named(form, transcript, options.shape)
+                several = form == "txt" and len(recordings) > 1
+                prefix = f"{readable(each.shown)}\t" if several else ""
+                progress.write_out(prefix + content)
+    return _conclude(failed, len(recordings) + len(inputs.problems))
+
+
+def _write(
+    args: argparse.Namespace,
+    inputs: Inputs,
+    recognizer: "Recognizer",
+    options: "TranscribeOptions",
+    formats: Sequence[str],
+    interrupt: Interrupt,
+) -> int:
+    from asr.cli.progress import AudioProgress
+    from asr.job import Job
+    from asr.model_folder import model_digest
+
+    job = Job(
+        inputs.recordings,
+        Path(args.output_dir),
+        formats,
+        shape=options.shape,
+        model=model_digest(args.model),
+        options=_lasting(options, args.precision),
+        skip_existing=args.skip_existing,
+    )
+    for name, problem in inputs.problems:
+        job.log_problem(name, problem)
+    started = time.perf_counter()
+    with AudioProgress([each.path for each in job.pending], quiet=args.quiet) as progress:
+
+        def report(transcript: "Transcript") -> None:
+            interrupt.check()
+            progress.add_file()
+            _report(transcript, progress)
+
+        summary = job.run(
+            recognizer,
+            options,
+            stop_on_error=args.on_error == "stop",
+            progress=progress.add_seconds,
+            report=report,
+        )
+    if args.skip_existing and not args.quiet:
+        _say(f"{summary.skipped} inputs were done already")
+    if not args.quiet:
+        _say(
+            f"{summary.written} transcripts in {args.output_dir}: {progress.hours:.3f} h of audio "
+            f"in {time.perf_counter() - started:.1f} s"
+        )
+    if summary.left:
+        _say(f"stopped: {summary.left} inputs were not tried")
+    total = len(inputs.recordings) + len(inputs.problems)
+    return _conclude(summary.failed + len(inputs.problems), total)
+
+
+def _lasting(options: "TranscribeOptions", precision: str) -> dict[str, Any]:
+    """Give the options that can change a transcript."""
+    return {
+        "channel": options.channel,
+        "chunking": vars(options.chunking) if options.chunking else None,
+        "precision": precision,
+        "decoder": "greedy",
+    }
+
+
+def _named(
+    recordings: Sequence[Input], transcripts: "Iterator[Transcript]"
+) -> "Iterator[tuple[Input, Transcript]]":
+    from dataclasses import replace
+
+    for each, transcript in zip(recordings, transcripts, strict=True):
+        yield each, replace(transcript, path=each.shown, id=each.name)
+
+
+def _report(transcript: "Transcript", progress: "AudioProgress") -> None:
+    for warning in transcript.warnings:
+        progress.write_error(f"asr transcribe: warning: {readable(warning)}")
+    if transcript.error is not None:
+        progress.write_error(f"asr transcribe: {readable(transcript.error)}")
+
+
+def _conclude(failed: int, total: int) -> int:
+    if failed:
+        _say(f"{failed} of {total} inputs were not transcribed")
     return 1 if failed else 0
 
 
-def _report(transcript: "Transcript", output: Path | None, form: str, single: bool) -> int:
-    # Returns 1 for a file that failed.
-    from tqdm import tqdm
-
-    for warning in transcript.warnings:
-        tqdm.write(f"asr transcribe: warning: {warning}", file=sys.stderr)
-    if transcript.error is not None:
-        tqdm.write(f"asr transcribe: {transcript.error}", file=sys.stderr)
-        return 1
-    if form == "json":
-        content = json.dumps(asdict(transcript), ensure_ascii=False)
-    else:
-        content = transcript.text
-    if output is not None:
-        with atomic_write(output) as stream:
-            stream.write(content + "\n")
-    else:
-        named = single or form == "json"
-        tqdm.write(content if named else f"{transcript.path}\t{content}", file=sys.stdout)
-    return 0
-
-
-def _outputs(audio: list[str], folder: str | None, form: str) -> list[Path | None]:
-    if folder is None:
-        return [None] * len(audio)
-    stems = [Path(name).stem for name in audio]
-    # a.mp3 and a.wav keep their endings, so that neither overwrites the other.
-    names = [
-        Path(name).name if stems.count(stem) > 1 else stem
-        for name, stem in zip(audio, stems, strict=True)
-    ]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UsageError(
-            f"two inputs would write {folder}/{doubled[0]}.{form}; transcribe them in two calls "
-            "with an output folder each"
-        )
-    return [Path(folder, f"{name}.{form}") for name in names]
+def _say(sentence: str) -> None:
+    print(f"asr transcribe: {readable(sentence)}", file=sys.stderr)

@@ -1,0 +1,153 @@
+"""A draft: what is known of a recording while its frames still come in."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from asr.decoding.decoder import Decoder
+from asr.decoding.words import Word, WordCalibration, time_words
+from asr.recordings import Recording
+from asr.segments import DEFAULT_SHAPE, Shape, make_segments
+from asr.tokenizer import Tokenizer
+from asr.transcript import Transcript, in_time
+from asr.windows import find_pause
+
+# Recordings up to this length are decoded whole; longer ones in parts of about this length, cut in
+# the longest pause of the last minute: memory stays bounded, and no word is cut.
+PART_SECONDS = 600.0
+PAUSE_SECONDS = 60.0
+
+
+class ChannelDraft:
+    """Decodes the frames of one recording as they come.
+
+    Args:
+        decoder: turns log-probabilities into hypotheses.
+        tokenizer: turns their tokens into words.
+        frame_seconds: distance of encoder frames.
+        calibration: of the words' times and confidences.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        frame_seconds: float,
+        calibration: WordCalibration,
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._frame_seconds = frame_seconds
+        self._calibration = calibration
+        self._held: list[Tensor] = []
+        self._held_frames = 0
+        self._decoded_frames = 0
+        self._texts: list[str] = []
+        self.words: list[Word] = []
+        self.log_prob = 0.0
+        self.seconds_spent = 0.0
+
+    @property
+    def text(self) -> str:
+        """The words so far."""
+        return " ".join(text for text in self._texts if text)
+
+    def add(self, log_probs: Tensor, last: bool) -> None:
+        """Take the next frames ``(U, V)``; decode what is complete, all of it at the end."""
+        started = time.perf_counter()
+        self._take(log_probs, last)
+        self.seconds_spent += time.perf_counter() - started
+
+    def _take(self, log_probs: Tensor, last: bool) -> None:
+        self._held.append(log_probs)
+        self._held_frames += len(log_probs)
+        part = int(PART_SECONDS / self._frame_seconds)
+        if not last and self._held_frames < part:
+            return
+        held = torch.cat(self._held)
+        while len(held) >= part:
+            end = held[part - int(PAUSE_SECONDS / self._frame_seconds) : part]
+            cut = part - len(end) + find_pause(end, end)
+            self._decode_part(held[:cut])
+            held = held[cut:]
+        if last:
+            self._decode_part(held)
+            held = held[:0]
+        # A copy: a slice would keep the decoded frames in memory.
+        self._held, self._held_frames = [held.clone()], len(held)
+
+    def _decode_part(self, log_probs: Tensor) -> None:
+        hypothesis = self._decoder.decode(log_probs)[0]
+        self.log_prob += hypothesis.log_prob
+        self._texts.append(self._tokenizer.decode(hypothesis.tokens))
+        start = self._decoded_frames * self._frame_seconds
+        self.words += [
+            Word(word.text, word.start + start, word.end + start, word.probability)
+            for word in time_words(
+                log_probs,
+                hypothesis.tokens,
+                hypothesis.frames,
+                self._tokenizer,
+                self._frame_seconds,
+                self._calibration,
+            )
+        ]
+        self._decoded_frames += len(log_probs)
+
+
+class Draft:
+    """Collects the channels of one input until its transcript is complete.
+
+    Args:
+        channels: how many recordings there are of it.
+        channel: what was asked for: ``"mix"``, ``"split"`` or a channel's number.
+        shape: how large segments may become.
+    """
+
+    def __init__(self, channels: int, channel: str, shape: Shape = DEFAULT_SHAPE) -> None:
+        self._channels = channels
+        self._channel = channel
+        self._shape = shape
+        self._done: list[tuple[Recording, ChannelDraft]] = []
+        self._errors: list[str] = []
+
+    def add(self, recording: Recording, draft: ChannelDraft, error: str | None) -> bool:
+        """Take a channel whose frames are all decoded, or that failed.
+
+        Returns:
+            Whether all channels are there.
+        """
+        self._done.append((recording, draft))
+        if error is not None and error not in self._errors:
+            self._errors.append(error)
+        return len(self._done) == self._channels
+
+    def transcript(self) -> Transcript:
+        """Put the channels together."""
+        done = sorted(self._done, key=lambda pair: (len(pair[0].channel), pair[0].channel))
+        first = done[0][0]
+        error = "; ".join(self._errors) or None
+        warnings: dict[str, None] = {}
+        for recording, _ in done:
+            warnings |= dict.fromkeys(recording.warnings)
+        segments = [
+            segment
+            for recording, draft in done
+            for segment in make_segments(draft.words, recording.channel, self._shape)
+        ]
+        return Transcript(
+            path=first.path,
+            text="" if error else "\n".join(draft.text for _, draft in done),
+            duration_seconds=first.duration_seconds,
+            decoded_seconds=first.decoded_seconds,
+            log_prob=0.0 if error else sum(draft.log_prob for _, draft in done),
+            warnings=tuple(warnings),
+            error=error,
+            segments=() if error else in_time(segments),
+            channel=self._channel,
+            declared_seconds=first.declared_seconds,
+            processing_seconds=sum(
+                recording.seconds_read + draft.seconds_spent for recording, draft in done
+            ),
+        )

@@ -1,0 +1,290 @@
+"""Recordings are read ahead of the encoder: each becomes normalised features, held or streamed."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Full, Queue
+
+import torch
+from torch import Tensor
+
+from asr.audio import AudioStream, probe_audio, stream_audio
+from asr.errors import AudioError
+from asr.features import LogMel, RunningNormalization
+
+# Features of recordings up to this length stay in memory (8 MB a quarter of an hour and 20 bands);
+# longer ones are decoded a second time, since every frame's normalisation needs all the others.
+HELD_SECONDS = 900.0
+_BLOCKS_AHEAD = 2
+_FILES_AHEAD = 4
+_POLL_SECONDS = 0.1
+
+MIX = "mix"
+SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One channel of a recording, or the mean of all, ready for the encoder.
+
+    Attributes:
+        index: which of the inputs.
+        path: the audio file, or empty.
+        channel: ``"mix"`` or the channel's number from 1.
+        channels: how many recordings there are of the same input.
+        frames: feature frames T.
+        features: the normalised features ``(T, F)`` where they are held in memory.
+        stream: where they are not, how to compute them again.
+        duration_seconds: length that the file declares, or the decoded length if it declares none.
+        decoded_seconds: length that could be decoded.
+        declared_seconds: what the file's header says, None if nothing.
+        warnings: what was off with the audio.
+        error: why there are no features, or None.
+        seconds_read: time spent on reading it.
+    """
+
+    index: int
+    path: str
+    channel: str = MIX
+    channels: int = 1
+    frames: int = 0
+    features: Tensor | None = None
+    stream: "FeatureStream | None" = None
+    duration_seconds: float = 0.0
+    decoded_seconds: float = 0.0
+    declared_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    seconds_read: float = 0.0
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the normalised features in blocks ``(T_i, F)``."""
+        if self.features is not None:
+            yield self.features
+        elif self.stream is not None:
+            yield from self.stream.blocks()
+
+
+class Loader:
+    """Turns audio files into recordings, in threads, a bounded number ahead of who takes them.
+
+    Args:
+        paths: the files.
+        features: the model's.
+        device: where to compute them.
+        channel: ``"mix"``, ``"split"``, or a channel's number from 1.
+        workers: threads; 0 reads when a recording is taken.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        features: LogMel,
+        device: torch.device,
+        *,
+        channel: str = MIX,
+        workers: int = 2,
+    ) -> None:
+        self._paths = paths
+        self._reader = Reader(features, device)
+        self._channel = channel
+        self._pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="asr-loader")
+        self._ahead = workers * _FILES_AHEAD
+        self._pending: deque[Future[list[Recording]]] = deque()
+        self._ready: deque[Recording] = deque()
+        self._next = 0
+
+    def take(self, wait: bool = True) -> Recording | None:
+        """Take the next recording in the order of the files.
+
+        Args:
+            wait: whether to wait for it where it is not ready.
+
+        Returns:
+            The recording; None where there are no more, or, without waiting, none is ready.
+        """
+        while not self._ready:
+            self._submit()
+            if not self._pending or not (wait or self._pending[0].done()):
+                return None
+            self._ready.extend(self._pending.popleft().result())
+        self._submit()
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Stop reading; what was not taken is dropped."""
+        self._reader.stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self) -> None:
+        while self._next < len(self._paths) and len(self._pending) < max(1, self._ahead):
+            path = self._paths[self._next]
+            self._pending.append(
+                self._pool.submit(self._reader.read, self._next, path, self._channel)
+            )
+            self._next += 1
+
+
+class Reader:
+    """Reads recordings: waveforms to normalised features.
+
+    Args:
+        features: the model's.
+        device: where to compute them.
+    """
+
+    def __init__(self, features: LogMel, device: torch.device) -> None:
+        self._features = features
+        self._device = device
+        self.stopped = threading.Event()
+
+    def read(self, index: int, path: Path | str, channel: str = MIX) -> list[Recording]:
+        """Read an audio file.
+
+        Args:
+            index: which of the inputs it is.
+            path: the file.
+            channel: ``"mix"``, ``"split"``, or a channel's number from 1.
+
+        Returns:
+            A recording, or one for each channel; what cannot be read carries its ``error``.
+        """
+        labels = [channel]
+        try:
+            if channel == SPLIT:
+                labels = [str(number + 1) for number in range(probe_audio(path).channels)]
+            return [self._read_channel(index, path, label, len(labels)) for label in labels]
+        except AudioError as error:
+            return [Recording(index, str(path), labels[0], error=str(error))]
+
+    @torch.inference_mode()
+    def from_waveform(self, waveform: Tensor) -> Recording:
+        """Make a recording of a waveform ``(S,)`` at the model's rate."""
+        return self._collect(0, "", MIX, 1, iter([waveform.to(self._device)]), None)
+
+    @torch.inference_mode()
+    def _read_channel(self, index: int, path: Path | str, channel: str, channels: int) -> Recording:
+        stream = FeatureStream(path, channel, self._features, self._device, self.stopped)
+        return self._collect(index, str(path), channel, channels, stream.waveform(), stream)
+
+    def _collect(
+        self,
+        index: int,
+        path: str,
+        channel: str,
+        channels: int,
+        blocks: Iterator[Tensor],
+        stream: "FeatureStream | None",
+    ) -> Recording:
+        started = time.perf_counter()
+        running = RunningNormalization(self._features.normalize)
+        most = HELD_SECONDS * self._features.sample_rate / self._features.hop
+        held: list[Tensor] | None = []
+        for log_mel in self._features.stream_log_mel(blocks):
+            running.add(log_mel)
+            if held is not None:
+                held.append(log_mel)
+            if stream is not None and running.frames > most:
+                held = None
+        features = None
+        if held is not None:
+            nothing = torch.empty(0, self._features.n_mels, device=self._device)
+            features = running.apply(torch.cat([nothing, *held]))
+        if stream is None:
+            spent = time.perf_counter() - started
+            return Recording(
+                index, path, channel, channels, running.frames, features, seconds_read=spent
+            )
+        stream.normalization = running
+        audio = stream.audio
+        declared, decoded = audio.declared_seconds, audio.decoded_seconds
+        return Recording(
+            index=index,
+            path=path,
+            channel=channel,
+            channels=channels,
+            frames=running.frames,
+            features=features,
+            stream=stream,
+            duration_seconds=decoded if declared is None else declared,
+            decoded_seconds=decoded,
+            declared_seconds=declared,
+            warnings=audio.warnings,
+            seconds_read=time.perf_counter() - started,
+        )
+
+
+class FeatureStream:
+    """Computes a long file's features in bounded memory, ahead of who takes them.
+
+    Args:
+        path: the file.
+        channel: ``"mix"`` or a channel's number from 1.
+        features: the model's.
+        device: where to compute them.
+        stopped: set by whoever wants the work to end.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        channel: str,
+        features: LogMel,
+        device: torch.device,
+        stopped: threading.Event,
+    ) -> None:
+        self._path = path
+        self._channel = None if channel == MIX else int(channel)
+        self._features = features
+        self._device = device
+        self._stopped = stopped
+        self.normalization = RunningNormalization(features.normalize)
+        self.audio: AudioStream = self._open()
+
+    def _open(self) -> AudioStream:
+        return stream_audio(self._path, self._features.sample_rate, channel=self._channel)
+
+    def waveform(self) -> Iterator[Tensor]:
+        """Decode the file once, in blocks ``(S_i,)``."""
+        for block in self.audio:
+            if self._stopped.is_set():
+                raise AudioError(f"{self._path} was not read to its end: interrupted")
+            yield torch.from_numpy(block).to(self._device)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the normalised features ``(T_i, F)``, computed in a thread."""
+        self.audio = self._open()
+        queue: Queue[Tensor | BaseException | None] = Queue(_BLOCKS_AHEAD)
+        thread = threading.Thread(target=self._fill, args=(queue,), daemon=True)
+        thread.start()
+        while True:
+            item = queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    @torch.inference_mode()
+    def _fill(self, queue: "Queue[Tensor | BaseException | None]") -> None:
+        try:
+            for log_mel in self._features.stream_log_mel(self.waveform()):
+                self._put(queue, self.normalization.apply(log_mel))
+            self._put(queue, None)
+        except BaseException as error:
+            # Raised where the features are taken.
+            self._put(queue, error)
+
+    def _put(
+        self, queue: "Queue[Tensor | BaseException | None]", item: Tensor | BaseException | None
+    ) -> None:
+        while not self._stopped.is_set():
+            try:
+                queue.put(item, timeout=_POLL_SECONDS)
+                return
+            except Full:
+                continue

@@ -56,3 +56,13 @@ class TrainingError(AsrError):
 
 class DownloadError(AsrError):
     """A file cannot be had, is not what it should be, or does not fit on the disk."""
+
+
+class TextError(AsrError):
+    """Text to train or to measure a language model on is missing, broken or unusable."""
+
+
+class LanguageModelError(AsrError):
+    """A language model is damaged, or does not fit the model that it is used with."""
+
+    exit_code = 3

@@ -19,7 +19,7 @@ FLOORS = (
     | {"transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
-    {"features", "augment", "encoder", "corpora", "data", "verification", "listening"},
+    {"features", "augment", "encoder", "corpora", "data", "verification", "listening"} | {"lm"},
     {"model", "preparation", "download"},
     {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer"},
     {"job", "evaluation", "inspection", "training"},

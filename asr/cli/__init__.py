@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "transcribe a manifest and score it by word error rate",
     "score": "set hypotheses of any system against references: word error rate and where it lies",
     "compare": "tell whether two or more systems differ by more than chance, and where",
+    "lm": "make language models from text, convert and measure them",
     "inspect": "draw what the gates of a model do over a recording, or sum them up over many",
 }
 INTERRUPTED = 130

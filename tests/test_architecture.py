@@ -160,7 +160,8 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_the_recognizer_loads_neither_lightning_nor_hydra():
     loaded = loaded_by(
-        "import asr\nfrom asr import Recognizer\nimport asr.evaluation\nimport asr.inspection"
+        "import asr\nfrom asr import Recognizer\nimport asr.evaluation\nimport asr.inspection\n"
+        "import asr.lm.loading"
     )
     assert "torch" in loaded
     assert not loaded & {"lightning", "pytorch_lightning", "hydra", "omegaconf", "matplotlib"}

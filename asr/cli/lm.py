@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="to write: *.arpa or *.arpa.gz is ARPA, anything else asr's own",
     )  # fmt: skip
     _add_units(convert)
+    gru = actions.add_parser("train-gru", help="train a GRU language model on text")
+    _add_train_gru(gru)
     perplexity = actions.add_parser("perplexity", help="measure a language model on text")
     perplexity.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help=_TEXT_HELP)
     perplexity.add_argument("--lm", type=Path, required=True, metavar="LM", help="what to measure")
@@ -71,6 +73,35 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temp", type=Path, metavar="DIR", help="folder for temporary files")
 
 
+def _add_train_gru(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help=_TEXT_HELP)
+    parser.add_argument(
+        "--valid", nargs="+", type=Path, required=True, metavar="TEXT",
+        help="other text, that decides which epoch's model is kept",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="RUN",
+        help="the run's folder; RUN/model is the language model",
+    )  # fmt: skip
+    _add_units(parser)
+    numbers: tuple[tuple[str, type, float, str], ...] = (
+        ("epochs", int, 10, "passes over the text"),
+        ("hidden-size", int, 512, "units of a layer"),
+        ("layers", int, 2, "layers"),
+        ("embedding-size", int, 256, "size of an item's vector"),
+        ("dropout", float, 0.2, "probability with which values are dropped"),
+        ("batch-items", int, 2000, "words or tokens of a batch, padding included"),
+        ("lr", float, 2e-3, "the highest learning rate"),
+        ("max-words", int, 50_000, "words of the vocabulary at most"),
+        ("seed", int, 0, "decides weights, order and dropout"),
+    )
+    for name, kind, value, text in numbers:
+        parser.add_argument(
+            f"--{name}", type=kind, default=value, metavar="N", help=f"{text} (default: {value:g})"
+        )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
 def _add_units(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unit", choices=("word", "token"), default="word",
@@ -91,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
         "train": _train,
         "convert": _convert,
+        "train-gru": _train_gru,
         "perplexity": _perplexity,
     }
     return actions[args.action](args)
@@ -128,6 +160,29 @@ def _convert(args: argparse.Namespace) -> int:
         write_ngram(args.output, units, words, levels)
     counts = ", ".join(f"{len(level)} {n}-grams" for n, level in enumerate(levels, start=1))
     print(f"{counts}\nwritten to {args.output}")
+    return 0
+
+
+def _train_gru(args: argparse.Namespace) -> int:
+    from asr.training.language_model import GRUOptions, train_gru
+
+    options = GRUOptions(
+        embedding_size=args.embedding_size,
+        hidden_size=args.hidden_size,
+        num_layers=args.layers,
+        dropout=args.dropout,
+        max_words=args.max_words,
+        epochs=args.epochs,
+        batch_items=args.batch_items,
+        lr=args.lr,
+        seed=args.seed,
+        accelerator=args.device,
+    )
+    result = train_gru(args.texts, args.valid, args.output, options, _tokenizer(args))
+    print(
+        f"best perplexity {result.perplexity:.2f} of a {args.unit} in epoch {result.epoch}; "
+        f"language model in {result.folder}"
+    )
     return 0
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from asr.decoding.scorer import Scorer
 from asr.errors import LanguageModelError
 from asr.lm.arpa import read_arpa
+from asr.lm.gru import TokenItems, load_gru
+from asr.lm.gru_scorer import GRUSentences, TokenGRUScorer, WordGRUScorer
 from asr.lm.ngram import NGramModel, Units
 from asr.lm.ngram_file import is_ngram_file, read_ngram, trie_of
 from asr.lm.sentence import NGramSentences, SentenceModel
@@ -26,7 +28,7 @@ def load_ngram(path: Path | str) -> NGramModel:
     path = Path(path)
     if not path.exists():
         raise LanguageModelError(f"no language model {path}; `asr lm train` makes one from text")
-    if path.is_dir() or is_ngram_file(path):
+    if is_ngram_file(path):
         return read_ngram(path)
     words, levels = read_arpa(path)
     return NGramModel(Units(), words, trie_of(levels))
@@ -43,7 +45,7 @@ def load_scorer(
     """Open a language model of any kind as a scorer for a beam search.
 
     Args:
-        path: an n-gram model of words or tokens.
+        path: an n-gram model of words or tokens, or the folder of a GRU language model.
         tokenizer: of the acoustic model.
         weight: multiplies the model's natural logarithms.
         unknown_penalty: see ``WordNGramScorer``.
@@ -53,6 +55,11 @@ def load_scorer(
         LanguageModelError: no language model there, or one of other units or of another tokenizer.
         UsageError: the weight is negative.
     """
+    if Path(path).is_dir():
+        saved = load_gru(path)
+        if isinstance(saved.items, TokenItems):
+            return TokenGRUScorer(saved, tokenizer, weight)
+        return WordGRUScorer(saved, tokenizer, weight, unknown_penalty)
     model = load_ngram(path)
     if model.units.kind == "token":
         return TokenNGramScorer(model, tokenizer, weight)
@@ -69,4 +76,6 @@ def load_sentence_model(path: Path | str, tokenizer: Tokenizer | None = None) ->
     Raises:
         LanguageModelError: no language model there, or one of another tokenizer.
     """
+    if Path(path).is_dir():
+        return GRUSentences(load_gru(path), tokenizer)
     return NGramSentences(load_ngram(path), tokenizer)

@@ -30,6 +30,23 @@ class HoldOut:
     speakers: tuple[str, ...] = ()
     utterances: int = 0
 
+    @classmethod
+    def named(cls, words: str) -> "HoldOut":
+        """Hold out speakers that a user names.
+
+        Args:
+            words: names, separated by commas or spaces, or a file of such.
+
+        Raises:
+            UsageError: nobody is named.
+        """
+        given = Path(words)
+        text = given.read_text(encoding="utf-8") if given.is_file() else words
+        names = text.replace(",", " ").split()
+        if not names:
+            raise UsageError(f"{words!r} names no speaker to hold out")
+        return cls(speakers=tuple(names))
+
 
 @dataclass(frozen=True)
 class ManifestSummary:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mirrors import make_archives
+
+from asr.corpora import make_spoken_corpus
+from asr.corpora.spoken import SpokenSplit
 
 # Two test processes on two cores wait for each other's threads most of the time.
 torch.set_num_threads(1)
@@ -17,3 +21,18 @@ def speech() -> Path:
     if not place:
         pytest.skip("ASR_SPEECH names no folder of real speech")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of two splits and four synthetic speakers in LibriSpeech's layout."""
+    root = tmp_path_factory.mktemp("spoken")
+    splits = {"dev-clean": SpokenSplit(2, 4), "train-clean-5": SpokenSplit(2, 25)}
+    make_spoken_corpus(root, splits, jobs=1)
+    return root / "LibriSpeech"
+
+
+@pytest.fixture(scope="session")
+def archives(spoken: Path) -> dict[str, bytes]:
+    """The archives of that corpus, by their paths on a mirror."""
+    return make_archives(spoken)

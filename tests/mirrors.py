@@ -1,5 +1,6 @@
 """A download server on loopback that fails on request, and archives in LibriSpeech's layout."""
 
+import gzip
 import hashlib
 import io
 import re
@@ -7,10 +8,12 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from asr.corpora import CORPORA, Corpus, Part, Release
 
 
 @dataclass
@@ -131,3 +134,30 @@ def pack(corpus: Path, split: str, top: str = "LibriSpeech") -> bytes:
         for name in ("SPEAKERS.TXT", split):
             archive.add(corpus / name, f"{top}/{name}")
     return packed.getvalue()
+
+
+def make_archives(corpus: Path) -> dict[str, bytes]:
+    """Pack the spoken corpus and a text for language models, by their paths on a mirror."""
+    return {
+        "/12/dev-clean.tar.gz": pack(corpus, "dev-clean"),
+        "/31/train-clean-5.tar.gz": pack(corpus, "train-clean-5"),
+        "/11/lm.txt.gz": gzip.compress(b"THE CAT SAT\n" * 1000),
+    }
+
+
+def corpus_of(
+    archives: dict[str, bytes], *mirrors: str, utterances: int = 8, sha256: str = ""
+) -> Corpus:
+    """Describe a LibriSpeech whose official archives are those of the test."""
+    known = hashlib.sha256(archives["/12/dev-clean.tar.gz"]).hexdigest()
+    release = Release(
+        mirrors=mirrors,
+        top="LibriSpeech",
+        parts=(
+            Part("dev-clean", "12/dev-clean.tar.gz", 0.1, sha256 or known, utterances, "dev-clean"),
+            Part("train-clean-5", "31/train-clean-5.tar.gz", 0.1, split="train-clean-5"),
+            Part("lm", "11/lm.txt.gz", 0.1, folder="lm"),
+        ),
+        sha256_source="this test",
+    )
+    return replace(CORPORA["librispeech"], release=release)

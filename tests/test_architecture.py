@@ -23,6 +23,7 @@ FLOORS = (
     {"model", "preparation", "download"},
     {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer"},
     {"job", "evaluation", "inspection", "training"},
+    {"chain"},
     {"cli"},
     {"__main__"},
 )

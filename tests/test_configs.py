@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from tones import make_tones
 
 from asr.augment import SpeedPerturbation
+from asr.chain import ChainOptions
 from asr.cli import main
 from asr.errors import ConfigError
 from asr.manifest import read_manifest
@@ -46,6 +47,9 @@ def composed(*overrides: str) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("train", [search, *overrides]), resolve=True)
     config.pop("recipes", None)
+    chain = config.pop("chain")
+    if chain["corpus"]:
+        build(ChainOptions, chain, "chain")
     return config
 
 

@@ -123,12 +123,7 @@ def _hold_out(args: argparse.Namespace) -> "HoldOut | None":
     from asr.preparation import HoldOut
 
     if args.valid_speakers is not None:
-        given = Path(args.valid_speakers)
-        text = given.read_text(encoding="utf-8") if given.is_file() else args.valid_speakers
-        names = text.replace(",", " ").split()
-        if not names:
-            raise UsageError(f"--valid-speakers {args.valid_speakers!r} names nobody")
-        return HoldOut(speakers=tuple(names))
+        return HoldOut.named(args.valid_speakers)
     if args.valid_utterances is not None:
         if args.valid_utterances < 0:
             raise UsageError(f"--valid-utterances is {args.valid_utterances}; expected 0 or more")

@@ -1,7 +1,9 @@
 """`asr train`: Hydra composes the configuration, and a plain dictionary goes to training."""
 
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def run_words(words: list[str]) -> int:
             plain = _plain(config, state.runtime.output_dir, state.mode == RunMode.MULTIRUN)
             place = f"output_dir={_quoted(plain['output_dir'])}"
             sys.argv = [own[0], "train", *state.overrides.task, place]
-            return _train(plain)
+            return _train(plain, state.overrides.task)
         except (AsrError, OSError) as error:
             # Hydra would print a traceback.
             failures.append(error)
@@ -67,7 +69,10 @@ def run_words(words: list[str]) -> int:
     return 0
 
 
-def _train(config: dict[str, Any]) -> float:
+def _train(config: dict[str, Any], overrides: Sequence[str]) -> float:
+    chain = config.pop("chain")
+    if chain["corpus"] is not None:
+        return _run_chain(chain, config, overrides)
     from asr.training import train
 
     result = train(config)
@@ -77,6 +82,16 @@ def _train(config: dict[str, Any]) -> float:
             f"next: asr transcribe FILE -m {result.model}"
         )
     return result.wer
+
+
+def _run_chain(chain: dict[str, Any], config: dict[str, Any], overrides: Sequence[str]) -> float:
+    from asr.chain import Chain, ChainOptions
+    from asr.schema import build
+    from asr.training.run import is_main_process
+
+    options = build(ChainOptions, chain, "chain")
+    command = shlex.join(["asr", "train", *overrides])
+    return Chain(options, config, command, is_main_process()).run()
 
 
 def _plain(config: DictConfig, job_dir: str, multirun: bool) -> dict[str, Any]:

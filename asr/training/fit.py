@@ -23,6 +23,7 @@ from asr.model_folder import save_model
 from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from asr.training.auxiliary import PhonemeLoss
+from asr.training.averaging import KeptWeights
 from asr.training.callbacks import Checkpoints, Report
 from asr.training.data import SpeechData
 from asr.training.module import CTCTraining
@@ -40,6 +41,7 @@ SECTIONS = (
     "optimizer",
     "trainer",
     "checkpoint",
+    "averaging",
 )
 
 
@@ -68,6 +70,7 @@ class _Parts:
     tokenizer: Tokenizer
     trainer_options: dict[str, Any]
     every_steps: int
+    kept: KeptWeights
 
 
 def train(config: Mapping[str, Any]) -> TrainingResult:
@@ -148,7 +151,8 @@ def _build(config: Mapping[str, Any], run: RunFolder) -> _Parts:
     )
     check_keys(config["checkpoint"], ("every_steps",), "checkpoint")
     every_steps = _whole_number(config["checkpoint"]["every_steps"], "checkpoint.every_steps", 1)
-    return _Parts(module, data, tokenizer, dict(config["trainer"]), every_steps)
+    kept = build(KeptWeights, config.get("averaging", {}), "averaging", folder=run.path)
+    return _Parts(module, data, tokenizer, dict(config["trainer"]), every_steps, kept)
 
 
 def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn.Module]:
@@ -229,9 +233,11 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
 def _tokenizer(
     options: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder
 ) -> Tokenizer:
-    check_keys(options, ("kind", "vocabulary_size", "model_type"), "tokenizer")
+    check_keys(options, ("kind", "vocabulary_size", "model_type", "folder"), "tokenizer")
     if run.tokenizer.exists():
         return load_tokenizer(options["kind"], run.tokenizer)
+    if options.get("folder"):
+        return load_tokenizer(options["kind"], Path(options["folder"]))
     texts = (utterance.text for utterance in train_set)
     return train_tokenizer(
         options["kind"], texts, options.get("vocabulary_size"), options.get("model_type")
@@ -281,7 +287,7 @@ def _trainer(
             lightning.Trainer,
             parts.trainer_options,
             "trainer",
-            callbacks=[Report(run), checkpoints],
+            callbacks=[Report(run), parts.kept, checkpoints],
             logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
             default_root_dir=run.path,
             enable_checkpointing=False,

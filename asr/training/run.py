@@ -20,6 +20,7 @@ CHANGEABLE = (
     "output_dir",
     "data.workers",
     "checkpoint.",
+    "averaging.",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from asr.channels import check_channel
 from asr.errors import AudioError
 from asr.files import atomic_write
 from asr.media import (
     INSTALL_HINT,
     MediaSource,
     SoundFileSource,
-    check_channel,
     check_file,
     media_installed,
     open_source,

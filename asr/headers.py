@@ -31,6 +31,20 @@ def frames_in_header(path: Path, sound: soundfile.SoundFile) -> int:
     return int(sound.frames) if sound.frames < OPEN_LENGTH else 0
 
 
+def frames_in_fact(sound: soundfile.SoundFile) -> int:
+    """Return the frames of sound in a compressed WAV file that ends within a block, else 0.
+
+    Such a file is decoded in whole blocks; its ``fact`` chunk says where the sound ends.
+    """
+    fact = re.search(r"^fact : \d+\s+frames\s*: (\d+)", sound.extra_info, re.MULTILINE)
+    block = re.search(r"^\s*Samples/Block\s*: (\d+)", sound.extra_info, re.MULTILINE)
+    if not fact or not block:
+        return 0
+    frames = int(fact[1])
+    # Some writers add a block that is nothing but filling.
+    return frames if 0 < sound.frames - frames < 2 * int(block[1]) else 0
+
+
 def mp3_length_is_known(path: Path) -> bool:
     """Tell whether an MP3's first frame counts all its frames (Xing, Info or VBRI header).
 

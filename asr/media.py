@@ -5,14 +5,20 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from asr.channels import channels_of, one_channel
 from asr.errors import AudioError
-from asr.headers import OPEN_LENGTH, frames_in_header, mp3_length_is_known, ogg_has_end
+from asr.headers import (
+    OPEN_LENGTH,
+    frames_in_fact,
+    frames_in_header,
+    mp3_length_is_known,
+    ogg_has_end,
+)
 from asr.resampling import Samples
 
 if TYPE_CHECKING:
@@ -69,6 +75,9 @@ class SoundFileSource:
         frames: int = self._sound.frames
         self._readable = frames if frames < OPEN_LENGTH else None
         declared = frames_in_header(path, self._sound)
+        if spoken := frames_in_fact(self._sound):
+            # The rest of the last block of a compressed WAV file is no sound.
+            self._readable = declared = spoken
         if self.may_stop_early:
             declared = 0
             self.doubt = (
@@ -82,21 +91,29 @@ class SoundFileSource:
     def blocks(self, channel: int | None = None) -> Iterator[Samples]:
         """Decode the file once, as ``MediaSource.blocks`` does; a failure ends it, in ``error``."""
         left = self._readable
+        decoded = 0
         while left is None or left > 0:
             wanted = _BLOCK_FRAMES if left is None else min(left, _BLOCK_FRAMES)
             buffer = np.empty((wanted, self.channels), dtype=np.float32)
-            start = self._sound.tell()
             try:
                 block = self._sound.read(out=buffer)
             except soundfile.LibsndfileError as error:
                 self.error = error.error_string or "unknown error"
                 # What was decoded before the failure is in the buffer already.
-                block = buffer[: max(0, self._sound.tell() - start)]
+                block = buffer[: max(0, self._position() - decoded)]
+            decoded += len(block)
             if len(block):
                 yield one_channel(block.T, channel)
             if self.error or len(block) < wanted:
                 return
             left = None if left is None else left - len(block)
+
+    def _position(self) -> int:
+        try:
+            return int(self._sound.tell())
+        except soundfile.LibsndfileError:
+            # GSM, for one, has no positions.
+            return 0
 
     def close(self) -> None:
         """Close the file."""
@@ -170,8 +187,22 @@ class MediaSource:
             channel: the one to take, counted from 1; None: the mean of all.
 
         Yields:
-            Mono samples (S,) float32, one codec frame each.
+            Mono samples (S,) float32, one codec frame each; without what fills up the last frame
+            beyond the length that the file declares.
         """
+        declared = round((self.declared_seconds or 0.0) * self.sample_rate)
+        decoded = 0
+        held: Samples | None = None
+        for block in self._decoded(channel):
+            if held is not None:
+                yield held
+            held, decoded = block, decoded + len(block)
+        if held is not None:
+            # Much more than declared is no filling but a header that is wrong.
+            filling = decoded - declared if declared else 0
+            yield held[: len(held) - filling] if 0 < filling < len(held) else held
+
+    def _decoded(self, channel: int | None) -> Iterator[Samples]:
         least = channel or 1
         for packet in self._packets():
             try:
@@ -184,7 +215,7 @@ class MediaSource:
                 if frame.sample_rate != self.sample_rate or frame.layout.nb_channels < least:
                     self.bad_packets += 1
                 elif frame.samples:
-                    yield one_channel(_channels_of(frame), channel)
+                    yield one_channel(channels_of(frame), channel)
 
     def _packets(self) -> Iterator["av.Packet[av.AudioStream]"]:
         packets = self._container.demux(self._stream)
@@ -253,69 +284,6 @@ def check_file(path: Path) -> int:
     if not status.st_size:
         raise AudioError(f"{path} is empty (0 bytes); expected an audio file")
     return status.st_size
-
-
-def check_channel(path: Path, channels: int, channel: int | None) -> None:
-    """Refuse a channel that a file does not have.
-
-    Args:
-        path: the file, for the message.
-        channels: how many it has.
-        channel: the one asked for, counted from 1, or None.
-
-    Raises:
-        AudioError: it has no such channel.
-    """
-    if channel is not None and not 1 <= channel <= channels:
-        raise AudioError(
-            f"{path} has no channel {channel}; expected 1 to {channels}, the channels it has"
-        )
-
-
-def _channels_of(frame: "av.AudioFrame") -> Samples:
-    """Return a decoded frame as (C, S) float32 within ±1."""
-    samples: npt.NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    if samples.dtype.kind == "f":
-        return np.asarray(samples, dtype=np.float32)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    # Dividing in float64 keeps a 32-bit sample from being rounded twice.
-    scale = -float(np.iinfo(samples.dtype).min)
-    return np.asarray(samples / scale, dtype=np.float32)
-
-
-def one_channel(channels: Samples, channel: int | None) -> Samples:
-    """Take one of several channels, or their mean.
-
-    Args:
-        channels: samples (C, S).
-        channel: from 1 to C; None: the mean.
-
-    Returns:
-        Mono samples (S,).
-    """
-    return mix_down(channels) if channel is None else np.ascontiguousarray(channels[channel - 1])
-
-
-def mix_down(channels: Samples) -> Samples:
-    """Average channels.
-
-    Args:
-        channels: samples (C, S).
-
-    Returns:
-        Mono samples (S,); a view where there is one channel only.
-    """
-    if len(channels) == 1:
-        only: Samples = channels[0]
-        return only
-    mono = channels[0] + channels[1]
-    for channel in channels[2:]:
-        mono += channel
-    mean: Samples = mono * np.float32(1 / len(channels))
-    return mean
 
 
 def _first_bytes(path: Path) -> str:

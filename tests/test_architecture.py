@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Every part of the package on its floor; a part is a file or a folder of `asr`.
 FLOORS = (
     {"__init__", "errors", "files", "schema"},
-    {"audio", "media", "headers", "resampling", "text", "tokenizer", "manifest", "padding", "ctc"}
-    | {"transfer", "checksum", "archives"}
+    {"audio", "media", "headers", "channels", "resampling", "text", "tokenizer", "manifest"}
+    | {"padding", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening"} | {"lm"},
@@ -30,7 +30,7 @@ FLOORS = (
 # Parts of one floor that are one family: each may import those behind it.
 FAMILIES = (
     ("schema", "files", "errors"),
-    ("audio", "media", "headers", "resampling"),
+    ("audio", "media", "headers", "channels", "resampling"),
     ("text", "english", "numerals"),
     ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sound_files import encode_media
 
 from asr import audio, media
 from asr.audio import load_waveform, probe_audio, read_audio, read_raw_pcm, stream_audio, write_flac
@@ -347,3 +348,45 @@ def test_raw_samples_of_an_odd_size_are_refused(tmp_path):
 def test_reading_audio_needs_no_torch():
     code = "import sys, asr.audio; assert 'torch' not in sys.modules and 'av' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("subtype", ["MS_ADPCM", "GSM610"])
+def test_the_filling_of_the_last_block_of_a_compressed_wav_is_no_sound(tmp_path, subtype):
+    path = tmp_path / "a.wav"
+    written = sine(1.2345, 8000)
+    soundfile.write(path, written, 8000, subtype)
+    result = read_audio(path, 8000)
+    assert len(result.waveform) == len(written)
+    assert result.declared_seconds == result.decoded_seconds == len(written) / 8000
+    assert not result.warnings
+    assert np.corrcoef(result.waveform, written)[0, 1] > 0.9
+
+
+def test_a_fact_that_is_far_from_the_sound_is_not_believed(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sine(2.0, 8000), 8000, "MS_ADPCM")
+    data = path.read_bytes()
+    at = data.index(b"fact") + 8
+    path.write_bytes(data[:at] + (4000).to_bytes(4, "little") + data[at + 4 :])
+    assert read_audio(path, 8000).decoded_seconds >= 2.0
+
+
+def test_what_aac_adds_at_either_end_is_no_sound(tmp_path):
+    path = tmp_path / "a.m4a"
+    encode_media(path, sine(1.5, 16000), 16000, 1, "ipod", "aac")
+    assert read_audio(path, 16000).decoded_seconds == pytest.approx(1.5, abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv"])
+def test_one_channel_is_taken_as_it_is(tmp_path, name):
+    path = tmp_path / name
+    both = np.stack([sine(0.3, 16000), sine(0.3, 16000, 990.0)], 1)
+    if name == "a.wav":
+        soundfile.write(path, both, 16000, "FLOAT")
+    else:
+        encode_media(path, both, 16000, 2, "matroska", "pcm_s16le")
+    for channel in (1, 2):
+        block = np.concatenate(list(stream_audio(path, 16000, channel=channel)))
+        assert np.abs(block - both[:, channel - 1]).max() < 1e-4
+    with pytest.raises(AudioError, match="no channel 3; expected 1 to 2"):
+        stream_audio(path, 16000, channel=3)

@@ -70,6 +70,8 @@ class AudioProgress:
     def add_seconds(self, seconds: float) -> None:
         """Count audio that was encoded."""
         self.hours += seconds / 3600
+        # Some headers promise too little or nothing, and others were not read yet.
+        self._bar.total = max(self._bar.total or 0.0, self._bar.n + seconds / 3600)
         self._bar.update(seconds / 3600)
 
     def add_file(self) -> None:

@@ -1,4 +1,4 @@
-"""What computes a layer of the GRU: cuDNN, Triton kernels or plain PyTorch."""
+"""What computes a layer of the GRU: cuDNN, Triton kernels, NumPy or plain PyTorch."""
 
 import importlib.util
 import os
@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-BACKENDS = ("torch", "cudnn", "triton", "triton-walk")
+BACKENDS = ("torch", "numpy", "cudnn", "triton", "triton-walk")
 """
 - "torch": ``asr.gru.recurrence``, on every device, in every type; the oracle of the others.
+- "numpy": ``asr.gru.single``, on the CPU for one sequence in float32 without a gradient.
 - "cudnn": ``asr.gru.cudnn``, only with the reset gate after the product.
 - "triton": ``asr.gru.fused``, only with it before the product.
 - "triton-walk": the same, wide layers too walking all their steps in one launch, in which the
@@ -70,19 +71,31 @@ def choose_backend(x: Tensor, after: bool, dtype: torch.dtype, product_dtype: to
         product_dtype: type that the matrix products are computed in.
 
     Returns:
-        One of ``BACKENDS``: on CUDA "cudnn" or "triton", as the form of the GRU asks for; "torch"
-        elsewhere, in float64, in traced graphs, for no frames and where the other one is missing
-        or, as Triton without a C compiler, cannot work.
+        One of ``BACKENDS``: on CUDA "cudnn" or "triton", as the form of the GRU asks for; on the
+        CPU "numpy" for one sequence without a gradient; "torch" elsewhere, in float64, in traced
+        graphs, for no frames and where the other one is missing or, as Triton without a C
+        compiler, cannot work.
     """
     if torch.compiler.is_compiling() or torch.float64 in (dtype, product_dtype) or not x.numel():
         return "torch"
     forced = _forced.get()
+    if forced in (None, "numpy") and _numpy_takes(x, dtype, product_dtype):
+        return "numpy"
     if after:
         fits = _cudnn_takes(x.device, product_dtype) if forced is None else forced == "cudnn"
         return "cudnn" if fits else "torch"
     if forced is None:
         return "triton" if has_triton() and _triton_takes(x.device) else "torch"
     return forced if forced.startswith("triton") and has_triton() else "torch"
+
+
+def _numpy_takes(x: Tensor, dtype: torch.dtype, product_dtype: torch.dtype) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.shape[1] == 1
+        and x.dtype == dtype == product_dtype == torch.float32
+        and not torch.is_grad_enabled()
+    )
 
 
 def _cudnn_takes(device: torch.device, dtype: torch.dtype) -> bool:

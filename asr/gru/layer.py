@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from asr.gru import cudnn, fused, recurrence
+from asr.gru import cudnn, fused, recurrence, single
 from asr.gru.backend import choose_backend
 from asr.gru.recurrence import Gradients, Weights
 
@@ -142,7 +142,7 @@ def _forward(
             recurrence.forward,
             x,
             sides[d],
-            _direction(weights, d),
+            weights.direction(d),
             padding,
             after=after,
             back=d > 0,
@@ -177,7 +177,7 @@ def _backward(
         if padding is not None:
             rows.masked_fill_(padding, 0)
         grad[0 if back else -1] += grad_final[d]
-        own = _direction(weights, d)
+        own = weights.direction(d)
         return recurrence.backward(grad, x, sides[d], gates[d], own, after=after, back=back)
 
     found = both_directions([partial(direction, d) for d in range(D)], x.device)
@@ -188,16 +188,6 @@ def _backward(
         _stack([side.bias_recurrent for side in found]),
         found[0].x if D == 1 else found[0].x.add_(found[1].x),
         torch.stack([side.state for side in found]),
-    )
-
-
-def _direction(weights: Weights, d: int) -> Weights:
-    """Take one direction out of the stacked parameters."""
-    return Weights(
-        weights.input[d],
-        weights.recurrent[d],
-        None if weights.bias is None else weights.bias[d],
-        None if weights.bias_recurrent is None else weights.bias_recurrent[d],
     )
 
 
@@ -233,6 +223,8 @@ def run_layer(
     backend = choose_backend(x, after, weights.recurrent.dtype, product_dtype)
     if backend == "cudnn":
         return cudnn.run_layer(x, state, padding, weights, product_dtype)
+    if backend == "numpy":
+        return single.run_layer(x, state, padding, weights, after)
     result: tuple[Tensor, Tensor] = LayerFunction.apply(  # type: ignore[no-untyped-call]  # torch
         x,
         state,

@@ -34,6 +34,15 @@ class Weights(NamedTuple):
     bias_recurrent: Tensor | None
     """(H,), only where the reset gate acts after the product"""
 
+    def direction(self, d: int) -> "Weights":
+        """Take one direction out of a layer's."""
+        return Weights(
+            self.input[d],
+            self.recurrent[d],
+            None if self.bias is None else self.bias[d],
+            None if self.bias_recurrent is None else self.bias_recurrent[d],
+        )
+
 
 class Gradients(NamedTuple):
     """What ``Weights`` holds, as gradients, with those of the input and the initial state."""

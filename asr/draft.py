@@ -10,7 +10,7 @@ from asr.decoding.words import Word, WordCalibration, time_words
 from asr.recordings import Recording
 from asr.segments import DEFAULT_SHAPE, Shape, make_segments
 from asr.tokenizer import Tokenizer
-from asr.transcript import Transcript, in_time
+from asr.transcript import Candidate, Candidates, Transcript, in_time
 from asr.windows import find_pause
 
 # Recordings up to this length are decoded whole; longer ones in parts of about this length, cut in
@@ -45,6 +45,7 @@ class ChannelDraft:
         self._decoded_frames = 0
         self._texts: list[str] = []
         self.words: list[Word] = []
+        self.nbest: list[tuple[float, float, tuple[Candidate, ...]]] = []
         self.log_prob = 0.0
         self.seconds_spent = 0.0
 
@@ -78,10 +79,17 @@ class ChannelDraft:
         self._held, self._held_frames = [held.clone()], len(held)
 
     def _decode_part(self, log_probs: Tensor) -> None:
-        hypothesis = self._decoder.decode(log_probs)[0]
+        found = self._decoder.decode(log_probs)
+        hypothesis = found[0]
         self.log_prob += hypothesis.log_prob
         self._texts.append(self._tokenizer.decode(hypothesis.tokens))
         start = self._decoded_frames * self._frame_seconds
+        if self._decoder.nbest > 1 and len(log_probs):
+            candidates = tuple(
+                Candidate(self._tokenizer.decode(each.tokens), each.log_prob, each.score)
+                for each in found
+            )
+            self.nbest.append((start, start + len(log_probs) * self._frame_seconds, candidates))
         self.words += [
             Word(word.text, word.start + start, word.end + start, word.probability)
             for word in time_words(
@@ -147,6 +155,13 @@ class Draft:
             segments=() if error else in_time(segments),
             channel=self._channel,
             declared_seconds=first.declared_seconds,
+            nbest=()
+            if error
+            else tuple(
+                Candidates(start, end, recording.channel, candidates)
+                for recording, draft in done
+                for start, end, candidates in draft.nbest
+            ),
             processing_seconds=sum(
                 recording.seconds_read + draft.seconds_spent for recording, draft in done
             ),

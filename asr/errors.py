@@ -66,3 +66,7 @@ class LanguageModelError(AsrError):
     """A language model is damaged, or does not fit the model that it is used with."""
 
     exit_code = 3
+
+
+class AlignmentError(AsrError):
+    """A text cannot be aligned with a recording: empty, too long for it, or impossible."""

@@ -4,8 +4,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +76,8 @@ class Evaluation:
         normalizer: name and version of the rule applied to both sides.
         model: where the model came from, as the caller put it.
         manifest: where the utterances came from, as the caller put it.
+        decoder: how the texts were found.
+        confidences: of the words of each transcript, before any normaliser.
         date: when transcription began, ISO 8601 in UTC.
     """
 
@@ -89,6 +91,8 @@ class Evaluation:
     model: str
     manifest: str
     date: str
+    decoder: str = ""
+    confidences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def real_time_factor(self) -> float:
@@ -147,26 +151,35 @@ def evaluate(
     evaluation = Evaluation(
         score=score,
         raw=_score(_references(utterances, "none"), utterances, transcripts, "none"),
-        failures=tuple(
-            Notice(utterance.id, utterance.audio_filepath, transcript.error)
-            for utterance, transcript in pairs
-            if transcript.error is not None
-        ),
-        warnings=tuple(
-            Notice(utterance.id, utterance.audio_filepath, warning)
-            for utterance, transcript in pairs
-            for warning in transcript.warnings
-        ),
+        failures=_notices(pairs, lambda each: () if each.error is None else (each.error,)),
+        warnings=_notices(pairs, lambda each: each.warnings),
         audio_seconds=math.fsum(transcript.decoded_seconds for transcript in transcripts),
         processing_seconds=processing_seconds,
         normalizer=str(NORMALIZERS[normalizer]),
         model=model,
         manifest=manifest,
         date=date,
+        decoder=transcripts[0].decoder,
+        confidences={
+            utterance.id: tuple(word.probability for word in transcript.words)
+            for utterance, transcript in pairs
+            if transcript.words
+        },
     )
     if output_dir is not None:
         write_evaluation(output_dir, evaluation)
     return evaluation
+
+
+def _notices(
+    pairs: "Sequence[tuple[Utterance, Transcript]]",
+    messages: "Callable[[Transcript], Sequence[str]]",
+) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(utterance.id, utterance.audio_filepath, message)
+        for utterance, transcript in pairs
+        for message in messages(transcript)
+    )
 
 
 def _score(
@@ -225,7 +238,8 @@ def format_evaluation(evaluation: Evaluation) -> str:
         format_summary(evaluation.score),
         format_speed(evaluation),
         f"manifest {evaluation.manifest or 'not named'}, model {evaluation.model or 'not named'}, "
-        f"normalizer {evaluation.normalizer}",
+        f"normalizer {evaluation.normalizer}"
+        + (f", decoder {evaluation.decoder}" if "beam" in evaluation.decoder else ""),
     ]
     if evaluation.normalizer != str(NORMALIZERS["none"]):
         lines.append(format_change(evaluation.raw, evaluation.score))
@@ -310,6 +324,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "real_time_factor": _number(evaluation.real_time_factor),
         "normalizer": evaluation.normalizer,
         "model": evaluation.model,
+        "decoder": evaluation.decoder,
         "manifest": evaluation.manifest,
         "date": evaluation.date,
         "versions": {

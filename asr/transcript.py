@@ -15,6 +15,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """What may have been said in a stretch of a recording.
+
+    Attributes:
+        text: the words.
+        log_prob: natural logarithm of the probability that the model gives the text.
+        score: the same with what language models and phrases add; candidates are ranked by it.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The n-best list of a stretch that was decoded at once.
+
+    Attributes:
+        start: where the stretch begins, in seconds.
+        end: where it ends.
+        channel: as for segments.
+        candidates: the best first.
+    """
+
+    start: float
+    end: float
+    channel: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said in one recording.
 
@@ -32,6 +64,7 @@ class Transcript:
         id: what output formats call the recording; empty: the file's name without its ending.
         model: the model folder.
         decoder: how the text was found.
+        nbest: what else may have been said, where several hypotheses were asked for.
         processing_seconds: spent on reading it, on its share of the encoder's batches and on
             decoding; what ran side by side counts in full.
     """
@@ -49,6 +82,7 @@ class Transcript:
     id: str = ""
     model: str = ""
     decoder: str = "greedy"
+    nbest: tuple[Candidates, ...] = ()
     processing_seconds: float = field(default=0.0, compare=False)
 
     @property

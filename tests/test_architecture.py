@@ -21,8 +21,8 @@ FLOORS = (
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening"} | {"lm"},
     {"model", "preparation", "download"},
-    {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer"},
-    {"job", "evaluation", "inspection", "training"},
+    {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer", "decoder"},
+    {"job", "evaluation", "inspection", "training"} | {"alignment", "alignment_formats", "tuning"},
     {"chain"},
     {"cli"},
     {"__main__"},
@@ -37,6 +37,7 @@ FAMILIES = (
     ("decoding", "ctc", "tokenizer"),
     ("transcript", "inputs", "output", "segments", "decoding", "text"),
     ("verification", "listening", "data", "corpora", "augment"),
+    ("alignment_formats", "alignment"),
     ("recognizer", "draft", "encoding", "recordings", "windows", "model_folder"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
@@ -45,7 +46,7 @@ GUARDED = {
     "lightning": ("training/",),
     "hydra": ("cli/train.py",),
     "omegaconf": ("cli/train.py",),
-    "matplotlib": ("inspection/",),
+    "matplotlib": ("inspection/", "tuning/"),
     "PIL": ("inspection/",),
 }
 

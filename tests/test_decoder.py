@@ -64,14 +64,17 @@ def test_rescoring_with_a_scorer_is_as_good_as_searching_with_it():
         log_probs = frames(seed, 6)
         scorer = Likes(2, 1.0)
         [within] = BeamDecoder(BeamSearch(wide, [scorer])).decode(log_probs)
-        [after] = BeamDecoder(BeamSearch(wide), rescorers=[scorer]).decode(log_probs)
+        [after] = BeamDecoder(
+            BeamSearch(wide),
+            rescorers=[lambda found, s=scorer: [score_tokens(s, each.tokens) for each in found]],
+        ).decode(log_probs)
         assert after.tokens == within.tokens
         assert after.score == pytest.approx(within.score, abs=1e-6)
 
 
 def test_rescoring_puts_the_best_sum_first():
     given = [Hypothesis((1,), (0,), -1.0, -0.5), Hypothesis((2,), (0,), -2.0, -0.5)]
-    first, second = rescore(given, Likes(2, 1.5))
+    first, second = rescore(given, [0.0, 1.5])
     assert (first.tokens, first.scorer_score, first.score) == ((2,), 1.0, -1.0)
     assert (second.tokens, second.scorer_score) == ((1,), -0.5)
 

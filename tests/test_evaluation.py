@@ -7,16 +7,21 @@ import pytest
 
 import asr.evaluation
 from asr.cli import main
+from asr.decoding.options import DEFAULT_OPTIONS
 from asr.errors import ScoringError, UsageError
 from asr.evaluation import evaluate, format_evaluation
 from asr.manifest import Utterance, write_manifest
 from asr.recognizer import Recognizer
 from asr.scoring import ErrorCounts
+from asr.tokenizer import CharacterTokenizer
 from asr.transcript import Transcript
 
 
 class KnownTranscripts:
     """Says for each file what it was told to; a file it was told nothing of fails."""
+
+    decoder_options = DEFAULT_OPTIONS
+    tokenizer = CharacterTokenizer(" ABC")
 
     def __init__(self, text_of, warnings=()):
         self.text_of = text_of

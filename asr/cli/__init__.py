@@ -21,6 +21,8 @@ VERBS = {
     "score": "set hypotheses of any system against references: word error rate and where it lies",
     "compare": "tell whether two or more systems differ by more than chance, and where",
     "lm": "make language models from text, convert and measure them",
+    "align": "tell when each word and token of a known text is said",
+    "tune": "find a decoder's weights on a development set and write them into the model folder",
     "inspect": "draw what the gates of a model do over a recording, or sum them up over many",
 }
 INTERRUPTED = 130

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.decoder_options import add_decoder_arguments, use_decoder
 from asr.cli.gate import add_gate, is_above
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help=f"applied to both sides before scoring (default: none). {rules}",
     )
+    add_decoder_arguments(parser)
     add_gate(parser)
 
 
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from asr.scoring.listing import format_interval
 
     evaluation = evaluate(
-        Recognizer.load(args.model, device=args.device),
+        use_decoder(Recognizer.load(args.model, device=args.device), args),
         utterances,
         args.output,
         batch_seconds=args.batch_seconds,
@@ -124,6 +126,7 @@ def _write_report(
         speakers={each.id: each.speaker for each in utterances if each.speaker},
         durations={each.id: each.duration for each in utterances},
         audio={each.id: each.audio_filepath for each in utterances},
+        confidences=evaluation.confidences,
     )
     groups = {
         "speaker": details.speakers,

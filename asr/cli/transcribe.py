@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.cli.decoder_options import add_decoder_arguments, decoder_record, use_decoder
 from asr.cli.interrupt import Interrupt
 from asr.errors import UsageError
 from asr.inputs import Input, Inputs, find_inputs
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-m", "--model", required=True, metavar="DIR", help="a model folder")
     _add_output_arguments(parser)
+    add_decoder_arguments(parser, nbest=True)
     _add_shape_arguments(parser)
     _add_recording_arguments(parser)
     _add_computing_arguments(parser)
@@ -157,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         inputs = find_inputs(args.inputs, stack)
         _check_standard_output(args, inputs, formats)
         options = _options(args, shape)
-        recognizer = _load(args)
+        recognizer = use_decoder(_load(args), args)
         for note in () if args.quiet else inputs.notes:
             _say(note)
         for _, problem in inputs.problems:
@@ -170,9 +172,7 @@ def run(args: argparse.Namespace) -> int:
                     return _print(args, inputs, recognizer, options, formats[0], interrupt)
                 return _write(args, inputs, recognizer, options, formats, interrupt)
         except KeyboardInterrupt:
-            remedy = ""
-            if args.output_dir is not None:
-                remedy = "; the same command with --skip-existing goes on"
+            remedy = "; the same command with --skip-existing goes on" if args.output_dir else ""
             print(f"\nasr transcribe: interrupted{remedy}", file=sys.stderr)
             return INTERRUPTED
 
@@ -281,7 +281,7 @@ def _write(
         formats,
         shape=options.shape,
         model=model_digest(args.model),
-        options=_lasting(options, args.precision),
+        options=_lasting(options, args.precision, decoder_record(recognizer, args)),
         skip_existing=args.skip_existing,
     )
     for name, problem in inputs.problems:
@@ -314,13 +314,13 @@ def _write(
     return _conclude(summary.failed + len(inputs.problems), total)
 
 
-def _lasting(options: "TranscribeOptions", precision: str) -> dict[str, Any]:
+def _lasting(options: "TranscribeOptions", precision: str, decoder: Any) -> dict[str, Any]:
     """Give the options that can change a transcript."""
     return {
         "channel": options.channel,
         "chunking": vars(options.chunking) if options.chunking else None,
         "precision": precision,
-        "decoder": "greedy",
+        "decoder": decoder,
     }
 
 

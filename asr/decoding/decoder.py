@@ -1,8 +1,8 @@
 """A decoder is what a recognizer holds: log-probabilities in, the best hypotheses out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,16 +11,16 @@ from asr.decoding.align import align_hypothesis
 from asr.decoding.beam import BeamSearch
 from asr.decoding.greedy import greedy_decode
 from asr.decoding.hypothesis import Hypothesis
-from asr.decoding.scorer import Scorer, ScorerSum, score_tokens
 
-# An n-gram that rescores needs something to choose from.
-RESCORED = 32
+# Scores hypotheses as wholes, in weighted natural logarithms.
+Rescorer = Callable[[Sequence[Hypothesis]], Sequence[float]]
 
 
 class Decoder(Protocol):
     """Turns the log-probabilities of one utterance into hypotheses."""
 
     name: str
+    nbest: int
 
     def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
         """Decode one utterance.
@@ -37,6 +37,7 @@ class GreedyDecoder:
     """The best token of every frame."""
 
     name = "greedy"
+    nbest = 1
 
     def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
         return tuple(greedy_decode(log_probs.unsqueeze(0), torch.tensor([len(log_probs)])))
@@ -49,7 +50,7 @@ class BeamDecoder:
         search: finds the hypotheses.
         nbest: how many to give.
         rescorers: too slow or too large for the search itself; their scores are added to those of
-            the ``RESCORED`` best hypotheses.
+            all hypotheses that the search holds at the end.
         name: what transcripts say of it.
     """
 
@@ -58,31 +59,31 @@ class BeamDecoder:
         search: BeamSearch,
         *,
         nbest: int = 1,
-        rescorers: Sequence[Scorer[Any]] = (),
+        rescorers: Sequence[Rescorer] = (),
         name: str = "beam",
     ) -> None:
         self.search = search
         self.nbest = nbest
-        self.rescorer = ScorerSum(rescorers) if rescorers else None
+        self.rescorers = tuple(rescorers)
         self.name = name
 
     def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
-        wanted = self.nbest if self.rescorer is None else max(RESCORED, self.nbest)
+        wanted = self.search.pruning.beam_size if self.rescorers else self.nbest
         found = self.search.decode(log_probs, wanted)
-        if self.rescorer is not None:
-            found = rescore(found, self.rescorer)
+        for rescorer in self.rescorers:
+            found = rescore(found, rescorer(found))
         return tuple(align_hypothesis(log_probs, each) for each in found[: self.nbest])
 
 
-def rescore(hypotheses: Sequence[Hypothesis], scorer: Scorer[Any]) -> list[Hypothesis]:
-    """Add a scorer's scores to hypotheses and put the best first.
+def rescore(hypotheses: Sequence[Hypothesis], scores: Sequence[float]) -> list[Hypothesis]:
+    """Add scores to hypotheses and put the best first.
 
     Args:
         hypotheses: of one utterance.
-        scorer: scores each as a whole.
+        scores: of each, weighted natural logarithms.
     """
     rescored = [
-        replace(each, scorer_score=each.scorer_score + score_tokens(scorer, each.tokens))
-        for each in hypotheses
+        replace(each, scorer_score=each.scorer_score + score)
+        for each, score in zip(hypotheses, scores, strict=True)
     ]
     return sorted(rescored, key=lambda each: each.score, reverse=True)

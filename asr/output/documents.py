@@ -11,7 +11,7 @@ from asr.segments import Segment, Shape
 from asr.text import readable
 
 if TYPE_CHECKING:
-    from asr.transcript import Transcript
+    from asr.transcript import Candidates, Transcript
 
 SCHEMA = "asr-transcript"
 SCHEMA_VERSION = 1
@@ -61,6 +61,7 @@ def transcript_document(transcript: "Transcript") -> dict[str, Any]:
         "model": readable(transcript.model),
         "decoder": transcript.decoder,
         "log_prob": round(transcript.log_prob, 3),
+        **({"nbest": [_nbest(each) for each in transcript.nbest]} if transcript.nbest else {}),
         "warnings": [readable(warning) for warning in transcript.warnings],
     }
 
@@ -80,6 +81,18 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
                 "probability": round(word.probability, 4),
             }
             for word in segment.words
+        ],
+    }
+
+
+def _nbest(stretch: "Candidates") -> dict[str, Any]:
+    return {
+        "start": round(stretch.start, 3),
+        "end": round(stretch.end, 3),
+        "channel": stretch.channel,
+        "hypotheses": [
+            {"text": each.text, "log_prob": round(each.log_prob, 3), "score": round(each.score, 3)}
+            for each in stretch.candidates
         ],
     }
 

@@ -1,6 +1,6 @@
 """Praat's TextGrid: tiers of words and segments that cover the whole recording."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from asr.segments import Shape
@@ -8,7 +8,7 @@ from asr.segments import Shape
 if TYPE_CHECKING:
     from asr.transcript import Transcript
 
-_Interval = tuple[float, float, str]
+Interval = tuple[float, float, str]
 # Praat refuses an interval without length.
 _SHORTEST_SECONDS = 0.001
 
@@ -21,7 +21,7 @@ def format_textgrid(transcript: "Transcript", shape: Shape) -> str:
         shape: unused, segments are written as they are.
     """
     split = transcript.channel == "split"
-    tiers: list[tuple[str, list[_Interval]]] = []
+    tiers: list[tuple[str, list[Interval]]] = []
     channels = transcript.channels() or {"mix": ()}
     for channel, words in channels.items():
         ending = f" {channel}" if split else ""
@@ -31,8 +31,19 @@ def format_textgrid(transcript: "Transcript", shape: Shape) -> str:
             for segment in transcript.segments
             if segment.channel == channel
         ]
-        tiers += [(f"segments{ending}", _apart(segments)), (f"words{ending}", _apart(spoken))]
-    end = max([transcript.duration_seconds, *(tier[-1][1] for _, tier in tiers if tier)])
+        tiers += [(f"segments{ending}", segments), (f"words{ending}", spoken)]
+    return format_tiers(tiers, transcript.duration_seconds)
+
+
+def format_tiers(tiers: Sequence[tuple[str, Sequence[Interval]]], duration_seconds: float) -> str:
+    """Write tiers in Praat's long format.
+
+    Args:
+        tiers: name of each, and its intervals ``(start, end, text)`` in order, in seconds.
+        duration_seconds: of the recording; longer where an interval ends behind it.
+    """
+    apart = [(name, _apart(intervals)) for name, intervals in tiers]
+    end = max([duration_seconds, *(tier[-1][1] for _, tier in apart if tier)])
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
@@ -40,17 +51,17 @@ def format_textgrid(transcript: "Transcript", shape: Shape) -> str:
         "xmin = 0",
         f"xmax = {end:.3f}",
         "tiers? <exists>",
-        f"size = {len(tiers)}",
+        f"size = {len(apart)}",
         "item []:",
     ]
-    for number, (name, intervals) in enumerate(tiers, start=1):
+    for number, (name, intervals) in enumerate(apart, start=1):
         lines += _tier(number, name, intervals, end)
     return "\n".join(lines) + "\n"
 
 
-def _apart(intervals: Iterable[_Interval]) -> list[_Interval]:
+def _apart(intervals: Iterable[Interval]) -> list[Interval]:
     """Round to milliseconds and give every interval some length, none reaching into the next."""
-    apart: list[_Interval] = []
+    apart: list[Interval] = []
     reached = 0.0
     for start, end, text in intervals:
         first = max(round(start, 3), reached)
@@ -59,8 +70,8 @@ def _apart(intervals: Iterable[_Interval]) -> list[_Interval]:
     return apart
 
 
-def _tier(number: int, name: str, intervals: list[_Interval], end: float) -> list[str]:
-    covered: list[_Interval] = []
+def _tier(number: int, name: str, intervals: list[Interval], end: float) -> list[str]:
+    covered: list[Interval] = []
     reached = 0.0
     for start, stop, text in intervals:
         if start > reached:

@@ -1,6 +1,7 @@
 """A calibration tells whether words recognised with 80 % confidence are right 80 % of the time."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,30 @@ def calibrate(pairs: Iterable[tuple[Alignment, Sequence[float]]]) -> Calibration
         normalized_cross_entropy=_normalized_cross_entropy(judged),
         left_out=left_out,
     )
+
+
+def area_under_roc(judged: Sequence[tuple[float, bool]]) -> float | None:
+    """Tell how well confidences separate wrong words from right ones.
+
+    Args:
+        judged: confidence of each word, and whether it is right.
+
+    Returns:
+        The chance that a right word has more confidence than a wrong one, ties counted half: 1 is
+        perfect, 0.5 is chance; None where all words are right or all wrong.
+
+    Source:
+        Fawcett 2006, "An introduction to ROC analysis", section 7: the area equals the statistic
+        of Mann and Whitney.
+    """
+    right = sorted(value for value, correct in judged if correct)
+    wrong = [value for value, correct in judged if not correct]
+    if not right or not wrong:
+        return None
+    above = sum(
+        len(right) - (bisect_left(right, value) + bisect_right(right, value)) / 2 for value in wrong
+    )
+    return above / (len(right) * len(wrong))
 
 
 def _fill_bins(judged: Sequence[tuple[float, bool]]) -> Iterable[Bin]:

@@ -1,0 +1,184 @@
+"""An alignment tells when each word and token of a known text is said in a recording."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from asr.ctc import required_frames
+from asr.decoding.align import Alignment, align, align_batch
+from asr.decoding.words import Word, time_words
+from asr.errors import AlignmentError, AsrError
+from asr.windows import encoder_frame_seconds
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
+
+# Frames times states: a byte each while the best path is traced back.
+MOST_CELLS = 4_000_000_000
+# Utterances aligned together on a GPU.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class AlignedToken:
+    """A token and the frames that it takes, in seconds.
+
+    Attributes:
+        text: what it adds to the text; a space stands as such.
+        start: where its first frame begins.
+        end: where its last frame ends.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class AlignedUtterance:
+    """A recording and where its words lie.
+
+    Attributes:
+        id: of the utterance, or the file's name.
+        path: the audio file.
+        text: what is said, as it was given.
+        duration_seconds: length of its frames.
+        words: with times, and with the confidence that the model itself would have in them.
+        tokens: with times.
+        log_prob: natural logarithm of the best path's probability.
+        error: why there is no alignment, or None.
+    """
+
+    id: str
+    path: str
+    text: str
+    duration_seconds: float = 0.0
+    words: tuple[Word, ...] = ()
+    tokens: tuple[AlignedToken, ...] = ()
+    log_prob: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording and what is said in it.
+
+    Attributes:
+        id: names it.
+        path: the audio file.
+        text: words separated by single spaces.
+    """
+
+    id: str
+    path: str
+    text: str
+
+
+def align_recordings(
+    recognizer: "Recognizer", recordings: Sequence[Spoken]
+) -> Iterator[AlignedUtterance]:
+    """Align texts with their recordings.
+
+    Args:
+        recognizer: its model tells where tokens lie.
+        recordings: what to align; any one that fails leaves the others alone.
+
+    Yields:
+        One alignment for each, in the same order; ``error`` says what went wrong.
+    """
+    size = 1 if recognizer.device.type == "cpu" else _BATCH
+    for start in range(0, len(recordings), size):
+        yield from _align_some(recognizer, recordings[start : start + size])
+
+
+def _align_some(
+    recognizer: "Recognizer", recordings: Sequence[Spoken]
+) -> Iterator[AlignedUtterance]:
+    prepared: list[tuple[Tensor, list[int]] | str] = []
+    for each in recordings:
+        try:
+            prepared.append(_prepare(recognizer, each))
+        except AsrError as error:
+            prepared.append(str(error))
+    good = [entry for entry in prepared if not isinstance(entry, str)]
+    alignments = iter(_align_all(good, recognizer.device))
+    for each, entry in zip(recordings, prepared, strict=True):
+        if isinstance(entry, str):
+            yield AlignedUtterance(each.id, each.path, each.text, error=entry)
+            continue
+        yield _timed(recognizer, each, entry[0], next(alignments))
+
+
+def _prepare(recognizer: "Recognizer", spoken: Spoken) -> tuple[Tensor, list[int]]:
+    if not spoken.text.split():
+        raise AlignmentError(f"{spoken.path}: the text is empty; expected the words that are said")
+    try:
+        tokens = recognizer.tokenizer.encode(" ".join(spoken.text.split()))
+    except AsrError as error:
+        raise AlignmentError(f"{spoken.path}: {error}") from error
+    log_probs = recognizer.log_probs(spoken.path)
+    frames = len(log_probs)
+    needed = int(required_frames(torch.tensor([tokens]), torch.tensor([len(tokens)])))
+    if frames * (2 * len(tokens) + 1) > MOST_CELLS:
+        raise AlignmentError(
+            f"{spoken.path}: {frames} frames and {len(tokens)} tokens are too much to align at "
+            "once; cut the recording and its text into parts of half an hour"
+        )
+    if needed > frames:
+        raise AlignmentError(
+            f"{spoken.path}: the text has {len(tokens)} tokens and needs {needed} frames, the "
+            f"recording has {frames}; is it the text of this recording?"
+        )
+    return log_probs, tokens
+
+
+def _align_all(
+    prepared: Sequence[tuple[Tensor, list[int]]], device: torch.device
+) -> list[Alignment | None]:
+    if device.type == "cpu":
+        return [align(log_probs, tokens) for log_probs, tokens in prepared]
+    if not prepared:
+        return []
+    frames, tokens = zip(*prepared, strict=True)
+    pad = torch.nn.utils.rnn.pad_sequence
+    return align_batch(
+        pad(list(frames), batch_first=True).to(device),
+        torch.tensor([len(rows) for rows in frames]),
+        pad([torch.tensor(row) for row in tokens], batch_first=True),
+        torch.tensor([len(row) for row in tokens]),
+    )
+
+
+def _timed(
+    recognizer: "Recognizer", spoken: Spoken, log_probs: Tensor, alignment: Alignment | None
+) -> AlignedUtterance:
+    seconds = encoder_frame_seconds(recognizer.model)
+    text = " ".join(spoken.text.split())
+    if alignment is None:
+        message = f"{spoken.path}: the model gives this text no probability at all"
+        return AlignedUtterance(spoken.id, spoken.path, text, error=message)
+    words = time_words(
+        log_probs,
+        alignment.tokens,
+        alignment.first_frames,
+        recognizer.tokenizer,
+        seconds,
+        recognizer.decoder_options.calibration,
+    )
+    pieces = recognizer.tokenizer.pieces
+    spans = zip(alignment.tokens, alignment.first_frames, alignment.last_frames, strict=True)
+    return AlignedUtterance(
+        spoken.id,
+        spoken.path,
+        text,
+        len(log_probs) * seconds,
+        words,
+        tuple(
+            AlignedToken(pieces[token], first * seconds, (last + 1) * seconds)
+            for token, first, last in spans
+        ),
+        alignment.log_prob,
+    )

@@ -1,0 +1,133 @@
+"""A decoder is built from options, a language model and phrases."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr.decoding.beam import BeamSearch
+from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
+from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.decoding.scorer import Scorer
+from asr.decoding.word_bonus import WordBonus
+from asr.errors import UsageError
+from asr.lm.hotwords import HotwordScorer, Phrase
+from asr.lm.loading import load_scorer, load_sentence_model
+from asr.lm.sentence import SentenceModel
+from asr.lm.word_scorer import UNKNOWN_PENALTY
+from asr.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a beam search knows beside the sound.
+
+    Attributes:
+        lm: a language model's file or folder, for the search itself.
+        hotwords: phrases that are preferred.
+        rescoring_lm: another language model, which ranks the hypotheses that the search has found.
+        rescoring_weight: multiplies the natural logarithms of that one.
+    """
+
+    lm: Path | str | None = None
+    hotwords: tuple[Phrase, ...] = ()
+    rescoring_lm: Path | str | None = None
+    rescoring_weight: float = 0.5
+
+    def __bool__(self) -> bool:
+        return bool(self.lm or self.hotwords or self.rescoring_lm)
+
+
+NOTHING = Knowledge()
+
+
+def build_decoder(
+    tokenizer: Tokenizer,
+    options: DecoderOptions = DEFAULT_OPTIONS,
+    knowledge: Knowledge = NOTHING,
+    *,
+    nbest: int = 1,
+) -> Decoder:
+    """Build the decoder that options ask for.
+
+    It is greedy unless the options say ``beam``, or there is a language model, phrases, or a wish
+    for several hypotheses, none of which greedy search can serve.
+
+    Args:
+        tokenizer: of the acoustic model.
+        options: how to search, and weights.
+        knowledge: language models and phrases.
+        nbest: how many hypotheses to give.
+
+    Raises:
+        LanguageModelError: no language model there, or one of other units.
+        UsageError: ``nbest`` is below 1 or above the beam size, or a phrase has a character that
+            the tokenizer lacks.
+    """
+    if not 1 <= nbest <= options.beam_size:
+        raise UsageError(
+            f"{nbest} hypotheses are asked for; expected 1 up to the beam size, {options.beam_size}"
+        )
+    if options.kind == "greedy" and not knowledge and nbest == 1:
+        return GreedyDecoder()
+    rescorers = []
+    if knowledge.rescoring_lm:
+        model = load_sentence_model(knowledge.rescoring_lm, tokenizer)
+        rescorers.append(sentence_rescorer(model, tokenizer, knowledge.rescoring_weight))
+    return BeamDecoder(
+        BeamSearch(options.pruning, _scorers(tokenizer, options, knowledge)),
+        nbest=nbest,
+        rescorers=rescorers,
+        name=_name(options, knowledge),
+    )
+
+
+def sentence_rescorer(
+    model: SentenceModel, tokenizer: Tokenizer, weight: float
+) -> Callable[[Sequence[Hypothesis]], list[float]]:
+    """Make a rescorer of a language model of whole sentences.
+
+    Args:
+        model: n-gram or GRU.
+        tokenizer: turns tokens into the sentences.
+        weight: multiplies the model's natural logarithms.
+    """
+
+    def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
+        texts = [tokenizer.decode(each.tokens) for each in hypotheses]
+        return [
+            weight * (found.log_prob + UNKNOWN_PENALTY * len(found.unknown))
+            for found in model.score_sentences(texts)
+        ]
+
+    return score
+
+
+def _scorers(
+    tokenizer: Tokenizer, options: DecoderOptions, knowledge: Knowledge
+) -> Sequence[Scorer[Any]]:
+    scorers: list[Scorer[Any]] = []
+    if knowledge.lm:
+        # What a user says may be said costs nothing for being unknown to the language model.
+        known = [word for phrase in knowledge.hotwords for word in phrase.text.split()]
+        scorers.append(load_scorer(knowledge.lm, tokenizer, options.lm_weight, known=known))
+    if (knowledge.lm or knowledge.rescoring_lm) and options.insertion_bonus:
+        scorers.append(WordBonus(tokenizer, options.insertion_bonus))
+    if knowledge.hotwords:
+        scorers.append(HotwordScorer(knowledge.hotwords, tokenizer))
+    return scorers
+
+
+def _name(options: DecoderOptions, knowledge: Knowledge) -> str:
+    parts = [f"beam {options.beam_size}"]
+    if knowledge.lm:
+        parts.append(f"lm {Path(knowledge.lm).name} * {options.lm_weight:g}")
+    if knowledge.rescoring_lm:
+        rescoring = Path(knowledge.rescoring_lm).name
+        parts.append(f"rescored by {rescoring} * {knowledge.rescoring_weight:g}")
+    if (knowledge.lm or knowledge.rescoring_lm) and options.insertion_bonus:
+        parts.append(f"bonus {options.insertion_bonus:g}")
+    if knowledge.hotwords:
+        parts.append(f"{len(knowledge.hotwords)} hotwords")
+    return ", ".join(parts)

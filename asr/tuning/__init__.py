@@ -1,0 +1,1 @@
+"""Tuning finds a decoder's weights on a development set from log-probabilities computed once."""

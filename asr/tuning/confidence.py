@@ -1,0 +1,164 @@
+"""Fits what makes confidences honest and times true: one temperature and one offset for a model."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from torch import Tensor
+
+from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.words import Word, WordCalibration, time_words
+from asr.scoring.alignment import align
+from asr.tokenizer import Tokenizer
+
+# Temperatures tried, as natural logarithms: a twelfth to twelve.
+_COLDEST, _WARMEST = -2.5, 2.5
+_STEPS = 24
+_MARGIN = 1e-7
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A hypothesis and which of its words were said.
+
+    Attributes:
+        log_probs: ``(U, V)``, in which it was found.
+        hypothesis: the tokens and their frames.
+        correct: for each word whether it was said.
+    """
+
+    log_probs: Tensor
+    hypothesis: Hypothesis
+    correct: tuple[bool, ...]
+
+    def words(
+        self, tokenizer: Tokenizer, frame_seconds: float, calibration: WordCalibration
+    ) -> tuple[Word, ...]:
+        """Give the words with times and confidences."""
+        return time_words(
+            self.log_probs,
+            self.hypothesis.tokens,
+            self.hypothesis.frames,
+            tokenizer,
+            frame_seconds,
+            calibration,
+        )
+
+
+def judge(log_probs: Tensor, hypothesis: Hypothesis, text: str, reference: Sequence[str]) -> Judged:
+    """Tell which words of a hypothesis were said.
+
+    Args:
+        log_probs: ``(U, V)``.
+        hypothesis: of these.
+        text: its words as they are scored.
+        reference: what was said, as it is scored.
+    """
+    operations = align(reference, text.split()).operations
+    correct = tuple(kind == "C" for kind, _, _ in operations if kind != "D")
+    return Judged(log_probs, hypothesis, correct)
+
+
+def confidences(
+    judged: Sequence[Judged], tokenizer: Tokenizer, temperature: float
+) -> list[tuple[float, bool]]:
+    """Pair the confidence of every word with whether it is right.
+
+    Args:
+        judged: hypotheses with one truth for each of their words.
+        tokenizer: joins tokens to words.
+        temperature: see ``WordCalibration``.
+
+    Returns:
+        The pairs, without those of utterances of which a normaliser changed the number of words.
+    """
+    pairs: list[tuple[float, bool]] = []
+    for each in judged:
+        words = each.words(tokenizer, 1.0, WordCalibration(temperature=temperature))
+        if len(words) == len(each.correct):
+            pairs += zip((word.probability for word in words), each.correct, strict=True)
+    return pairs
+
+
+def fit_temperature(judged: Sequence[Judged], tokenizer: Tokenizer) -> float:
+    """Find the temperature at which confidences say the most of what is right.
+
+    Args:
+        judged: hypotheses of a development set.
+        tokenizer: joins tokens to words.
+
+    Returns:
+        The temperature with the least cross-entropy; 1 where no word or only right or only wrong
+        words tell nothing.
+
+    Source:
+        Guo et al. 2017, "On calibration of modern neural networks", section 4.2.
+    """
+    outcomes = {right for each in judged for right in each.correct}
+    if len(outcomes) < 2:
+        return 1.0
+    return math.exp(
+        _golden_section(
+            lambda logarithm: _cross_entropy(confidences(judged, tokenizer, math.exp(logarithm))),
+            _COLDEST,
+            _WARMEST,
+        )
+    )
+
+
+def _cross_entropy(pairs: Sequence[tuple[float, bool]]) -> float:
+    return -math.fsum(
+        math.log(max(value if right else 1 - value, _MARGIN)) for value, right in pairs
+    ) / len(pairs)
+
+
+def _golden_section(cost: Callable[[float], float], low: float, high: float) -> float:
+    # Kiefer 1953: each step keeps the part that must hold the minimum and evaluates one point.
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = cost(left), cost(right)
+    for _ in range(_STEPS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = cost(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = cost(right)
+    return (low + high) / 2
+
+
+def start_errors(
+    words: Mapping[str, Sequence[Word]], truth: Mapping[str, Sequence[tuple[float, str]]]
+) -> list[float]:
+    """Compare the starts of words with true ones.
+
+    Args:
+        words: of each utterance.
+        truth: start in seconds and text of each word that was said, by utterance.
+
+    Returns:
+        Seconds by which recognised words start too late, of those that stand in both.
+    """
+    errors: list[float] = []
+    for identity, found in words.items():
+        said = truth.get(identity, ())
+        operations = align([text for _, text in said], [w.text for w in found]).operations
+        reference = hypothesis = 0
+        for kind, _, _ in operations:
+            if kind == "C":
+                errors.append(found[hypothesis].start - said[reference][0])
+            reference += kind != "I"
+            hypothesis += kind != "D"
+    return errors
+
+
+def fit_offset(errors: Sequence[float]) -> float:
+    """Give the offset that makes the median error of starts zero.
+
+    Args:
+        errors: as ``start_errors`` gives them for words without an offset; at least one.
+    """
+    return -median(errors)

@@ -1,0 +1,230 @@
+"""A tuning from model folder and manifest to new defaults of the decoder."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from asr.decoder import Knowledge, build_decoder
+from asr.decoding.options import DecoderOptions
+from asr.decoding.words import Word, WordCalibration
+from asr.errors import AudioError, UsageError
+from asr.lm.hotwords import HotwordScorer
+from asr.lm.loading import load_scorer
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer
+from asr.scoring.calibration import area_under_roc
+from asr.scoring.timed import read_ctm
+from asr.text import normalize_text
+from asr.tuning.cache import fill_cache, fingerprint, open_cache
+from asr.tuning.confidence import (
+    Judged,
+    confidences,
+    fit_offset,
+    fit_temperature,
+    judge,
+    start_errors,
+)
+from asr.tuning.search import Task, Tuning, tune
+from asr.windows import encoder_frame_seconds
+
+Truth = Mapping[str, Sequence[tuple[float, str]]]
+
+
+@dataclass(frozen=True)
+class TuningSet:
+    """A development set, encoded.
+
+    Attributes:
+        recognizer: whose model encoded it.
+        utterances: those whose audio could be read.
+        log_probs: ``(U, V)`` of each of them.
+        failures: what could not be read, in sentences.
+        normalizer: key of ``NORMALIZERS``.
+    """
+
+    recognizer: Recognizer
+    utterances: tuple[Utterance, ...]
+    log_probs: Sequence[Tensor]
+    failures: tuple[str, ...]
+    normalizer: str
+
+    @property
+    def references(self) -> list[list[str]]:
+        """The words of each utterance, normalised."""
+        return [normalize_text(each.text, self.normalizer).split() for each in self.utterances]
+
+
+def gather(
+    model: Path | str, utterances: Sequence[Utterance], folder: Path, device: str, normalizer: str
+) -> TuningSet:
+    """Encode a development set, or take its log-probabilities from an earlier call.
+
+    Args:
+        model: a model folder.
+        utterances: the set.
+        folder: where log-probabilities are kept.
+        device: as for ``Recognizer``.
+        normalizer: key of ``NORMALIZERS``.
+
+    Raises:
+        AudioError: no recording could be read.
+    """
+    recognizer = Recognizer.load(model, device=device)
+    mark = fingerprint(model, [each.audio_filepath for each in utterances])
+    failures: dict[str, str] = {}
+    width = recognizer.tokenizer.vocabulary_size
+
+    def encode() -> Iterator[Tensor]:
+        for each in tqdm(utterances, "encoding", unit="utt"):
+            try:
+                yield recognizer.log_probs(each.audio_filepath)
+            except AudioError as error:
+                failures[each.id] = str(error)
+                yield torch.empty(0, width)
+
+    cache = open_cache(folder, mark)
+    if cache is None:
+        cache = fill_cache(folder, mark, encode)
+    places = [place for place in range(len(cache)) if len(cache[place])]
+    if not places:
+        raise AudioError("no recording of the manifest could be read; see `asr evaluate`")
+    for place in set(range(len(cache))) - set(places):
+        each = utterances[place]
+        failures.setdefault(each.id, f"{each.audio_filepath}: could not be read")
+    return TuningSet(
+        recognizer,
+        tuple(utterances[place] for place in places),
+        _Part(cache, places),
+        tuple(f"{identity}: {message}" for identity, message in failures.items()),
+        normalizer,
+    )
+
+
+class _Part(Sequence[Tensor]):
+    # Chosen items of a sequence that is too large to copy.
+    def __init__(self, whole: Sequence[Tensor], places: Sequence[int]) -> None:
+        self._whole, self._places = whole, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._whole[self._places[index]]
+
+
+def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Tuning:
+    """Find LM weight and insertion bonus.
+
+    Args:
+        collected: the development set.
+        options: pruning, and the weights to begin with.
+        knowledge: the language model; phrases stay as they are.
+    """
+    tokenizer = collected.recognizer.tokenizer
+    lm = knowledge.lm
+    if lm is None:
+        raise UsageError("there is nothing to weigh without a language model; name one with --lm")
+    known = [word for phrase in knowledge.hotwords for word in phrase.text.split()]
+    task = Task(
+        log_probs=collected.log_probs,
+        references=collected.references,
+        tokenizer=tokenizer,
+        make_scorer=lambda weight: load_scorer(lm, tokenizer, weight, known=known),
+        pruning=options.pruning,
+        normalize=lambda text: normalize_text(text, collected.normalizer),
+        others=[HotwordScorer(knowledge.hotwords, tokenizer)] if knowledge.hotwords else [],
+    )
+
+    def progress(rows: Iterator[int], title: str) -> Iterator[int]:
+        return iter(tqdm(rows, title, len(task.log_probs), unit="utt"))
+
+    first = (options.lm_weight, options.insertion_bonus)
+    return tune(task, first if first[0] > 0 else (0.5, 0.0), progress)
+
+
+def tune_calibration(
+    collected: TuningSet, options: DecoderOptions, knowledge: Knowledge, truth: Truth | None
+) -> tuple[DecoderOptions, list[str]]:
+    """Fit the temperature of confidences and, where true times are known, the offset of times.
+
+    Args:
+        collected: the development set.
+        options: with the weights that were found.
+        knowledge: with which the set is decoded.
+        truth: start and text of the words of each utterance; None fits no offset.
+
+    Returns:
+        The options with what was fitted, and what there is to say of it.
+    """
+    recognizer = collected.recognizer
+    decoder = build_decoder(recognizer.tokenizer, options, knowledge)
+    judged: list[Judged] = []
+    rows = zip(collected.log_probs, collected.references, strict=True)
+    for log_probs, reference in tqdm(rows, "calibrating", len(collected.log_probs), unit="utt"):
+        hypothesis = decoder.decode(log_probs)[0]
+        text = recognizer.tokenizer.decode(hypothesis.tokens)
+        text = normalize_text(text, collected.normalizer)
+        judged.append(judge(log_probs, hypothesis, text, reference))
+    temperature = fit_temperature(judged, recognizer.tokenizer)
+    area = area_under_roc(confidences(judged, recognizer.tokenizer, temperature))
+    facts = [
+        f"confidence: temperature {temperature:.3f}, area under ROC "
+        + ("not defined, all words are right or all wrong" if area is None else f"{area:.3f}")
+    ]
+    fitted = replace(options, temperature=round(temperature, 4))
+    if truth is not None:
+        offset, errors = _fit_offset(collected, judged, truth)
+        within = sum(abs(error) <= 0.1 for error in errors) / len(errors)
+        middle = sorted(map(abs, errors))[len(errors) // 2]
+        facts.append(
+            f"word times: offset {1000 * offset:+.0f} ms; with it the median error of "
+            f"{len(errors)} starts is {1000 * middle:.0f} ms, {100 * within:.1f} % within 100 ms"
+        )
+        fitted = replace(fitted, word_offset_seconds=round(offset, 4))
+    return fitted, facts
+
+
+def _fit_offset(
+    collected: TuningSet, judged: Sequence[Judged], truth: Truth
+) -> tuple[float, list[float]]:
+    recognizer = collected.recognizer
+    words: dict[str, Sequence[Word]] = {
+        utterance.id: each.words(
+            recognizer.tokenizer, encoder_frame_seconds(recognizer.model), WordCalibration()
+        )
+        for utterance, each in zip(collected.utterances, judged, strict=True)
+    }
+    errors = start_errors(words, truth)
+    if not errors:
+        raise UsageError(
+            "no word of the true times was recognised; are they of this manifest's utterances?"
+        )
+    offset = fit_offset(errors)
+    return offset, [error + offset for error in errors]
+
+
+def read_word_times(names: Iterable[str]) -> Truth:
+    """Read true times of words.
+
+    Args:
+        names: ctm files whose first column is the utterance's id, or folders that hold such.
+
+    Raises:
+        UsageError: there is no such file.
+        ScoringError: a file is broken.
+    """
+    truth: dict[str, list[tuple[float, str]]] = {}
+    for name in names:
+        paths = sorted(Path(name).rglob("*.ctm")) if Path(name).is_dir() else [Path(name)]
+        if not paths:
+            raise UsageError(f"the folder {name} holds no *.ctm; expected true times of words")
+        for path in paths:
+            timed = read_ctm(path, {})
+            for identity, times in timed.word_times.items():
+                words = timed.texts[identity].split()
+                truth[identity] = [(start, w) for (start, _), w in zip(times, words, strict=True)]
+    return truth

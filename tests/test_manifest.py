@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asr.manifest
 from asr.errors import ManifestError
-from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.manifest import CompactUtterances, Utterance, read_manifest, write_manifest
 
 GOOD = {"id": "a", "audio_filepath": "/a.flac", "duration": 1.5, "text": "HELLO"}
 ONE = Utterance("a", "/a.flac", 1.5, "HELLO")
@@ -131,3 +132,47 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path):
         write_manifest(path, broken())
     assert read_manifest(path) == [ONE]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_lines_at_once_are_read_as_single_ones_are(tmp_path, monkeypatch):
+    lines = [
+        json.dumps(
+            {"id": f"u{n}", "audio_filepath": f"/a/{n}.flac", "duration": n / 7, "text": "É"}
+        )
+        for n in range(1, 50)
+    ]
+    # Whole numbers, relative paths and unknown keys are read too.
+    lines[7] = '{"id": "x", "audio_filepath": "b.flac", "duration": 2, "text": "", "lang": "en"}'
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("\n\n".join(lines), encoding="utf-8")
+    found = []
+    for at_once in (1, 10, 1000):
+        monkeypatch.setattr(asr.manifest, "_AT_ONCE", at_once)
+        found.append(read_manifest(path))
+    assert found[0] == found[1] == found[2]
+    assert found[0][7] == Utterance("x", str(tmp_path / "b.flac"), 2.0, "")
+    assert [u.duration for u in found[0][:7]] == [n / 7 for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("bad", ["{", '{"id": "a"}, {"id": "b"}', "[1]", '{"id": 3}', "7, 8"])
+def test_a_broken_line_among_many_is_named(bad, tmp_path):
+    good = '{"id": "u%d", "audio_filepath": "/a", "duration": 1.5, "text": "A"}'
+    lines = [good % n for n in range(20)]
+    lines[11] = bad
+    (tmp_path / "m.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"m\.jsonl, line 12"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_compact_utterances_are_those_that_went_in():
+    rows = [
+        Utterance("a", "/x/a.flac", 1.25, "HÉLLO ✓", "s"),
+        Utterance("b", "/x/b.flac", 0.1, "", ""),
+        Utterance("c", "", 3.0, "THE", "t"),
+    ]
+    compact = CompactUtterances(rows)
+    assert list(compact) == rows and len(compact) == 3
+    assert (compact[-1], compact[:2]) == (rows[2], rows[:2])
+    with pytest.raises(IndexError):
+        compact[3]
+    assert list(CompactUtterances([])) == []

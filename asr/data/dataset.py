@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -10,7 +11,7 @@ from asr.augment import SpeedPerturbation
 from asr.data.batch import Batch, Example, collate
 from asr.data.sampler import Draw
 from asr.errors import AsrError, TokenizerError
-from asr.manifest import Utterance
+from asr.manifest import CompactUtterances, Utterance
 from asr.tokenizer import Tokenizer
 
 
@@ -35,13 +36,21 @@ class SpeechDataset(Dataset["Example"]):
         sample_rate: int,
         speed: SpeedPerturbation | None = None,
     ) -> None:
-        self.utterances = utterances
+        # Forked workers share large buffers; lists of objects they would copy, page by page.
+        self.utterances = CompactUtterances(utterances)
         self.sample_rate = sample_rate
         self.speed = speed
-        self.tokens = [_encode(utterance, tokenizer) for utterance in utterances]
+        tokens = [_encode(utterance, tokenizer) for utterance in utterances]
+        self._token_ends = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
+        self._tokens = np.concatenate(tokens)
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def tokens(self, index: int) -> torch.Tensor:
+        """Give an utterance's token ids, ``(L,)`` int64."""
+        start, stop = self._token_ends[index : index + 2]
+        return torch.from_numpy(self._tokens[start:stop].astype(np.int64))
 
     def __getitem__(self, draw: Draw) -> Example:
         """Read one utterance.
@@ -57,7 +66,7 @@ class SpeechDataset(Dataset["Example"]):
             utterance.id,
             utterance.text,
             torch.from_numpy(waveform),
-            self.tokens[draw.utterance].long(),
+            self.tokens(draw.utterance),
             draw.seed,
             draw.weight,
             draw.total,
@@ -76,9 +85,9 @@ class SpeechDataset(Dataset["Example"]):
             return error
 
 
-def _encode(utterance: Utterance, tokenizer: Tokenizer) -> torch.Tensor:
+def _encode(utterance: Utterance, tokenizer: Tokenizer) -> np.ndarray:
     try:
         # Half the memory of int64 over hundreds of thousands of utterances.
-        return torch.tensor(tokenizer.encode(utterance.text), dtype=torch.int32)
+        return np.array(tokenizer.encode(utterance.text), dtype=np.int32)
     except TokenizerError as error:
         raise TokenizerError(f"utterance '{utterance.id}': {error}") from error

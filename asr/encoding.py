@@ -9,10 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+import asr.windows
 from asr.errors import AsrError, AudioError, UsageError
+from asr.layerwise import encode_layerwise
 from asr.model import CTCModel
 from asr.padding import pad_sequences
-from asr.recordings import Recording
+from asr.recordings import FeatureCutter, Recording, cut_features
 from asr.windows import (
     Chunking,
     Joiner,
@@ -97,10 +99,11 @@ class Encoding:
         self._dtype = PRECISIONS[check_precision(precision)]
         self._progress = progress or (lambda _: None)
         self._active: deque[_Reading] = deque()
+        self._long: deque[Recording] = deque()
 
     def __iter__(self) -> Iterator[Encoded]:
         """Yield frames of recordings, each recording's in their order."""
-        while tasks := self._next_tasks():
+        while (tasks := self._next_tasks()) or self._long:
             yield from self._failures(tasks)
             waiting = sorted(
                 (task for task in tasks if task.window is not None),
@@ -116,6 +119,32 @@ class Encoding:
                     yield Encoded(
                         task.reading.recording, joined, last, seconds_spent=task.seconds_spent
                     )
+            while self._long:
+                yield from self._encode_layerwise(self._long.popleft())
+
+    def _encode_layerwise(self, recording: Recording) -> Iterator[Encoded]:
+        """Encode a recording of several chunks whose states are carried on both ways."""
+        stretches = list(
+            cut_stretches(recording.index, recording.frames, self._model, self._chunking)
+        )
+        seconds = recording.frames * self._model.features.hop / self._model.sample_rate
+        pieces = encode_layerwise(
+            self._model,
+            stretches,
+            cut_features(stretches, recording),
+            lambda share: self._progress(share * seconds),
+            self._dtype,
+        )
+        started = time.perf_counter()
+        try:
+            for number, log_probs in enumerate(pieces, start=1):
+                now = time.perf_counter()
+                last = number == len(stretches)
+                yield Encoded(recording, log_probs, last, seconds_spent=now - started)
+                started = time.perf_counter()
+        except AudioError as error:
+            nothing = torch.empty(0, self._model.head.out_features)
+            yield Encoded(recording, nothing, last=True, error=str(error))
 
     def _failures(self, tasks: "Sequence[_Task]") -> Iterator[Encoded]:
         nothing = torch.empty(0, self._model.head.out_features)
@@ -138,6 +167,9 @@ class Encoding:
                 recording = self._source.take(wait=frames < self._most_frames)
                 if recording is None:
                     break
+                if self._is_long(recording):
+                    self._long.append(recording)
+                    break
                 reading = _Reading(recording, self._model, self._chunking)
             for task in reading.tasks():
                 tasks.append(task)
@@ -148,6 +180,12 @@ class Encoding:
                 self._active.append(reading)
         self._active.extend(under_way)
         return tasks
+
+    def _is_long(self, recording: Recording) -> bool:
+        chunking = self._chunking or asr.windows.DEFAULT_CHUNKING
+        size = chunking.encoder_frames(self._model) * self._model.encoder.subsampling_factor
+        carries = self._model.encoder.bidirectional and chunking.overlap_seconds is None
+        return carries and 0 < size < recording.frames
 
     def _run(self, batch: "Sequence[_Task]") -> None:
         started = time.perf_counter()
@@ -201,9 +239,7 @@ class _Reading:
         cut = cut_stretches if self.carries else cut_windows
         self._windows = cut(recording.index, recording.frames, model, chunking)
         self._next = next(self._windows, None)
-        self._blocks = recording.blocks()
-        self._buffer = torch.empty(0, model.features.n_mels)
-        self._buffer_start = 0
+        self._cutter = FeatureCutter(recording)
         self._joiner = Joiner()
         parameter = next(model.parameters())
         self.state = torch.zeros(
@@ -214,37 +250,20 @@ class _Reading:
         """Yield the next windows with their features; a failure or an end without any."""
         if self.recording.error is not None or self._next is None:
             self.finished = True
-            yield _Task(self, None, self._buffer[:0], error=self.recording.error)
+            yield _Task(self, None, torch.empty(0), error=self.recording.error)
             return
         while self._next is not None:
             window = self._next
             try:
-                features = self._cut(window)
+                features = self._cutter.cut(window)
             except AudioError as error:
                 self.finished = True
-                yield _Task(self, None, self._buffer[:0], error=str(error))
+                yield _Task(self, None, torch.empty(0), error=str(error))
                 return
             self._next = next(self._windows, None)
             if self._next is None:
                 self.finished, self.last = True, window
             yield _Task(self, window, features)
-
-    def _cut(self, window: Window) -> Tensor:
-        parts = [self._buffer] if len(self._buffer) else []
-        stop = self._buffer_start + len(self._buffer)
-        while stop < window.stop:
-            block = next(self._blocks, None)
-            if block is None:
-                raise AudioError(
-                    f"{self.recording.path} gave fewer samples when read again; expected the same: "
-                    "is it still being written?"
-                )
-            parts.append(block)
-            stop += len(block)
-        buffer = parts[0] if len(parts) == 1 else torch.cat(parts)
-        self._buffer = buffer[window.start - self._buffer_start :]
-        self._buffer_start = window.start
-        return self._buffer[: window.frames]
 
     def join(self, window: Window, log_probs: Tensor) -> Tensor:
         """Give the frames that are certain once a window is encoded."""

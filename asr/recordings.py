@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 from asr.audio import AudioStream, probe_audio, stream_audio
 from asr.errors import AudioError
 from asr.features import LogMel, RunningNormalization
+from asr.windows import Window
 
 # Features of recordings up to this length stay in memory (8 MB a quarter of an hour and 20 bands);
 # longer ones are decoded a second time, since every frame's normalisation needs all the others.
@@ -288,3 +289,46 @@ class FeatureStream:
                 return
             except Full:
                 continue
+
+
+class FeatureCutter:
+    """Cuts windows out of a recording's features, one after another, holding no more than it must.
+
+    Args:
+        recording: whose features.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._path = recording.path
+        self._blocks = recording.blocks()
+        self._buffer: Tensor | None = None
+        self._start = 0
+
+    def cut(self, window: Window) -> Tensor:
+        """Give a window's features ``(T, F)``; it starts no earlier than the one before.
+
+        Raises:
+            AudioError: the file gives fewer features than it did when it was first read.
+        """
+        parts = [] if self._buffer is None else [self._buffer]
+        stop = self._start + sum(map(len, parts))
+        while stop < window.stop:
+            block = next(self._blocks, None)
+            if block is None:
+                raise AudioError(
+                    f"{self._path} gave fewer samples when it was read again; expected the same: "
+                    "is it still being written?"
+                )
+            parts.append(block)
+            stop += len(block)
+        buffer = parts[0] if len(parts) == 1 else torch.cat(parts)
+        self._buffer = buffer[window.start - self._start :]
+        self._start = window.start
+        return self._buffer[: window.frames]
+
+
+def cut_features(windows: Iterable[Window], recording: Recording) -> Iterator[Tensor]:
+    """Yield the features ``(T, F)`` of each of a recording's windows, which come in order."""
+    cutter = FeatureCutter(recording)
+    for window in windows:
+        yield cutter.cut(window)

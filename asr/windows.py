@@ -15,33 +15,41 @@ from asr.tokenizer import BLANK
 class Chunking:
     """How long recordings are cut.
 
-    A bidirectional encoder reads windows that reach over into their neighbours; of what both have
-    read, the half in the middle is where they may be joined, so that half an overlap of context is
-    left on either side. An encoder of one direction carries its state on and needs no overlap.
+    Without an overlap the encoder's states are carried from chunk to chunk: by an encoder of one
+    direction in passing, by a bidirectional one layer by layer. What comes out is what the whole
+    recording at once would give, up to rounding.
+
+    With an overlap a bidirectional encoder starts each chunk afresh and knows nothing of what lies
+    outside. Of what two neighbours have both read, the half in the middle is where they may be
+    joined, so that half an overlap of context is left on either side. It depends on the model which
+    of the two reads long recordings better: one trained on short utterances may get lost in
+    states that grow old.
 
     Attributes:
-        length_seconds: length of a window; shorter recordings are encoded whole. 0: all are,
+        length_seconds: length of a chunk; shorter recordings are encoded whole. 0: all are,
             however long.
-        overlap_seconds: how far a window reaches over into each neighbour, on either side.
+        overlap_seconds: how far a chunk reaches over into each neighbour; None: states are carried.
+            An encoder of one direction carries its state in any case.
 
     Raises:
-        UsageError: the window has no room for its overlaps.
+        UsageError: the chunk has no room for its overlaps.
     """
 
     length_seconds: float = 40.0
-    overlap_seconds: float = 5.0
+    overlap_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.length_seconds < 0 or self.overlap_seconds < 0:
+        overlap = self.overlap_seconds or 0.0
+        if self.length_seconds < 0 or overlap < 0:
             raise UsageError(
-                f"chunks of {self.length_seconds:g} s with {self.overlap_seconds:g} s of overlap; "
-                "expected no number below 0"
+                f"chunks of {self.length_seconds:g} s with {overlap:g} s of overlap; expected no "
+                "number below 0"
             )
-        if 0 < self.length_seconds < 4 * self.overlap_seconds:
+        if 0 < self.length_seconds < 4 * overlap:
             raise UsageError(
                 f"chunks of {self.length_seconds:g} s are too short for an overlap of "
-                f"{self.overlap_seconds:g} s on either side; expected four times the overlap, "
-                f"{4 * self.overlap_seconds:g} s, or more"
+                f"{overlap:g} s on either side; expected four times the overlap, "
+                f"{4 * overlap:g} s, or more"
             )
 
     def encoder_frames(self, model: CTCModel) -> int:
@@ -52,6 +60,7 @@ class Chunking:
 
 
 DEFAULT_CHUNKING = Chunking()
+OVERLAP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,8 @@ def cut_windows(
         recording: its number.
         frames: its feature frames T.
         model: tells how long a frame is.
-        chunking: how long windows are and how far they overlap; None: ``DEFAULT_CHUNKING``.
+        chunking: how long windows are and how far they overlap, ``OVERLAP_SECONDS`` where it does
+            not say; None: ``DEFAULT_CHUNKING``.
 
     Yields:
         The windows in order.
@@ -101,7 +111,10 @@ def cut_windows(
     factor = model.encoder.subsampling_factor
     total = -(-frames // factor)
     size = chunking.encoder_frames(model) or total
-    overlap = int(chunking.overlap_seconds / encoder_frame_seconds(model))
+    seconds = chunking.overlap_seconds
+    if seconds is None:
+        seconds = min(OVERLAP_SECONDS, chunking.length_seconds / 4)
+    overlap = int(seconds / encoder_frame_seconds(model))
     start = kept = behind = 0
     while kept < total:
         stop = min(start + size, total)
@@ -116,10 +129,10 @@ def cut_windows(
 def cut_stretches(
     recording: int, frames: int, model: CTCModel, chunking: Chunking | None = None
 ) -> Iterator[Window]:
-    """Cut a recording into what an encoder of one direction reads one after another.
+    """Cut a recording into what an encoder reads one after another, its states carried on.
 
-    The encoder's state carries over all that was before. The convolutions alone look ahead: so
-    each stretch has an encoder frame more at either end, which is not kept.
+    The convolutions alone need to see a little more: so each stretch has an encoder frame more at
+    either end, which is not kept.
 
     Args:
         recording: its number.
@@ -128,7 +141,7 @@ def cut_stretches(
         chunking: how long stretches are; they do not overlap. None: ``DEFAULT_CHUNKING``.
 
     Yields:
-        The stretches in order, for ``CTCModel.classify_next``.
+        The stretches in order, for ``CTCModel.classify_next`` and ``encode_layerwise``.
     """
     chunking = chunking or DEFAULT_CHUNKING
     factor = model.encoder.subsampling_factor

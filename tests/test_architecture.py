@@ -21,7 +21,16 @@ FLOORS = (
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening"} | {"lm"},
     {"model", "preparation", "download"},
-    {"model_folder", "windows", "recordings", "encoding", "draft", "recognizer", "decoder"},
+    {
+        "model_folder",
+        "windows",
+        "recordings",
+        "layerwise",
+        "encoding",
+        "draft",
+        "recognizer",
+        "decoder",
+    },
     {"job", "evaluation", "inspection", "training"} | {"alignment", "alignment_formats", "tuning"},
     {"chain"},
     {"cli"},
@@ -38,7 +47,7 @@ FAMILIES = (
     ("transcript", "inputs", "output", "segments", "decoding", "text"),
     ("verification", "listening", "data", "corpora", "augment"),
     ("alignment_formats", "alignment"),
-    ("recognizer", "draft", "encoding", "recordings", "windows", "model_folder"),
+    ("recognizer", "draft", "encoding", "layerwise", "recordings", "windows", "model_folder"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Who may import what, counting imports inside functions too.

@@ -306,7 +306,10 @@ def test_a_folder_that_is_missing_is_no_model(tmp_path, call):
         (["transcribe", "a.wav", "b.wav", "-m", "m", "-f", "srt"], "do not make one file"),
         (["transcribe", "a.wav", "-m", "m", "--skip-existing"], "needs an output folder"),
         (["transcribe", "a.wav", "-m", "m", "--channel", "left"], "channel is 'left'"),
-        (["transcribe", "a.wav", "-m", "m", "--chunk-length", "10"], "expected four times"),
+        (
+            ["transcribe", "a.wav", "-m", "m", "--chunk-length", "10", "--chunk-overlap", "3"],
+            "expected four times",
+        ),
         (["transcribe", "a.wav", "-m", "m", "--threads", "0"], "--threads is 0"),
         (["transcribe", "a.wav", "-m", "m", "--max-line-width", "0"], "expected 1 or more"),
         (["prepare", "spokn", "--root", "r", "-o", "o"], "invalid choice: 'spokn'"),

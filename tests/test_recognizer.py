@@ -11,6 +11,8 @@ import torch
 import yaml
 from golden.voice import SAMPLE_RATE, speak_tones
 
+import asr.draft
+import asr.recordings
 import asr.windows
 from asr.audio import write_flac
 from asr.errors import AudioError, ModelFolderError, UsageError
@@ -142,9 +144,62 @@ def test_log_probabilities_of_a_file_are_those_of_the_model(recognizer, spoken):
     torch.testing.assert_close(found, expected[0], atol=1e-4, rtol=0)
 
 
-def test_a_long_recording_in_windows_gives_what_the_whole_gives(recognizer, spoken, monkeypatch):
-    # Cut within words: the trained model remembers less than a second.
+@pytest.mark.parametrize("seconds", [1.0, 3.2])
+def test_a_long_recording_with_carried_states_gives_exactly_what_the_whole_gives(
+    recognizer, spoken, monkeypatch, seconds
+):
     expected = recognizer.log_probs(spoken[6])
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(seconds))
+    torch.testing.assert_close(recognizer.log_probs(spoken[6]), expected, atol=1e-4, rtol=0)
+    assert recognizer.transcribe(spoken[6]).text == TEXTS[6]
+
+
+def test_features_that_are_not_held_are_computed_again(recognizer, spoken, monkeypatch):
+    expected = [recognizer.log_probs(path) for path in spoken]
+    monkeypatch.setattr(asr.recordings, "HELD_SECONDS", 0.5)
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(1.0))
+    for path, rows in zip(spoken, expected, strict=True):
+        torch.testing.assert_close(recognizer.log_probs(path), rows, atol=1e-4, rtol=0)
+    texts = [each.text for each in recognizer.transcribe_many(spoken, batch_seconds=3.0)]
+    assert texts == TEXTS
+
+
+def test_long_recordings_are_decoded_in_parts_cut_in_pauses(recognizer, spoken, monkeypatch):
+    monkeypatch.setattr(asr.draft, "PART_SECONDS", 3.0)
+    monkeypatch.setattr(asr.draft, "PAUSE_SECONDS", 2.0)
+    said = (GOLDEN / "tones_3.txt").read_text(encoding="utf-8").splitlines()[0]
+    waveform = speak_tones(said, 3)
+    in_parts = recognizer.transcribe(waveform, SAMPLE_RATE)
+    monkeypatch.undo()
+    whole = recognizer.transcribe(waveform, SAMPLE_RATE)
+    assert in_parts.text == whole.text == said
+    assert in_parts.log_prob == pytest.approx(whole.log_prob, abs=1e-3)
+    for word, other in zip(in_parts.words, whole.words, strict=True):
+        assert (word.text, word.probability) == (other.text, pytest.approx(other.probability))
+        # What stands behind a cut no longer tells where a word before it ends.
+        assert word.start == pytest.approx(other.start, abs=0.05)
+        assert word.end == pytest.approx(other.end, abs=0.05)
+
+
+def test_a_file_that_changes_while_it_is_read_fails_alone(recognizer, spoken, monkeypatch):
+    monkeypatch.setattr(asr.recordings, "HELD_SECONDS", 0.5)
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(1.0))
+    blocks = asr.recordings.FeatureStream.blocks
+
+    def shortened(self):
+        if str(self._path) == str(spoken[2]):
+            return iter([next(blocks(self))[:40]])
+        return blocks(self)
+
+    monkeypatch.setattr(asr.recordings.FeatureStream, "blocks", shortened)
+    found = list(recognizer.transcribe_many(spoken))
+    assert "gave fewer samples when it was read again" in found[2].error
+    assert [each.text for each in found] == [*TEXTS[:2], "", *TEXTS[3:]]
+
+
+def test_a_long_recording_in_windows_gives_what_the_whole_gives(recognizer, spoken, monkeypatch):
+    expected = recognizer.log_probs(spoken[6])
+    # Cut within words: the trained model remembers less than a second.
     chunking = Chunking(3.2, 0.8)
     monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", chunking)
     found = recognizer.log_probs(spoken[6])

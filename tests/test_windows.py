@@ -6,6 +6,7 @@ import torch
 import asr.windows
 from asr.encoding import encode
 from asr.errors import AsrError, UsageError
+from asr.layerwise import FrameFile
 from asr.model import build_model
 from asr.tokenizer import BLANK
 from asr.windows import Chunking, Joiner, cut_stretches, cut_windows, find_pause
@@ -13,7 +14,7 @@ from asr.windows import Chunking, Joiner, cut_stretches, cut_windows, find_pause
 FRAMES_PER_SECOND = 100
 
 
-def make_model(subsampling=4, bidirectional=True):
+def make_model(subsampling=4, bidirectional=True, reset="after"):
     torch.manual_seed(2)
     encoder = {
         "layers": 2,
@@ -21,6 +22,7 @@ def make_model(subsampling=4, bidirectional=True):
         "channels": 4,
         "subsampling": subsampling,
         "bidirectional": bidirectional,
+        "reset": reset,
     }
     features = {"sample_rate": 8000, "n_mels": 20}
     model = build_model({"features": features, "encoder": encoder}, 5).eval()
@@ -143,6 +145,30 @@ def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, seco
     found = encode(model, features, batch_seconds=30.0, chunking=Chunking(seconds, 0.0))
     for row, expected in zip(found, features, strict=True):
         torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("reset", ["before", "after"])
+@pytest.mark.parametrize("seconds", [0.37, 1.0, 40.0])
+def test_a_bidirectional_encoder_carries_its_states_layer_by_layer_exactly(seconds, reset):
+    model = make_model(reset=reset)
+    for name, parameter in model.named_parameters():
+        if name.endswith("gru.layers.0.bias"):
+            parameter.detach().chunk(3, dim=1)[1].fill_(-4.0)
+    features = recordings(23.456, 0.01, 7.0, 2.0)
+    found = encode(model, features, batch_seconds=30.0, chunking=Chunking(seconds))
+    for row, expected in zip(found, features, strict=True):
+        torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+
+
+def test_frames_wait_in_a_file_that_vanishes(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    frames = FrameFile(3)
+    values = torch.randn(7, 3)
+    frames.write(4, values[4:])
+    frames.write(0, values[:4])
+    assert frames.read(2, 6).equal(values[2:6])
+    frames.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 399, 400, 401, 1203])

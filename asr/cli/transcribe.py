@@ -115,14 +115,15 @@ def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="seconds of a recording that are encoded at once; longer ones are cut and joined; 0: "
-        "no recording is cut (default 40)",
+        "no recording is cut (default 40); changes memory and speed only, unless chunks overlap",
     )
     group.add_argument(
         "--chunk-overlap",
         type=float,
         metavar="S",
-        help="seconds by which a chunk reaches over into either neighbour; not needed by models of "
-        "one direction (default 5)",
+        help="encode each chunk afresh, reaching over into either neighbour by so many seconds; "
+        "without it the encoder's states are carried from chunk to chunk, as if the recording were "
+        "encoded whole",
     )
 
 
@@ -210,10 +211,9 @@ def _options(args: argparse.Namespace, shape: Shape) -> "TranscribeOptions":
 
     if not args.batch_seconds > 0:
         raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
-    length, overlap = args.chunk_length, args.chunk_overlap
+    length = args.chunk_length
     chunking = Chunking(
-        DEFAULT_CHUNKING.length_seconds if length is None else length,
-        DEFAULT_CHUNKING.overlap_seconds if overlap is None else overlap,
+        DEFAULT_CHUNKING.length_seconds if length is None else length, args.chunk_overlap
     )
     return TranscribeOptions(args.channel, chunking, shape, args.batch_seconds, args.workers)
 

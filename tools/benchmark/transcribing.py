@@ -4,7 +4,8 @@
     python tools/benchmark/transcribing.py formats MODEL AUDIO...
     python tools/benchmark/transcribing.py insertions MODEL AUDIO... [--minutes 10]
 
-``chunks`` encodes recordings whole and cut, and counts the words in which the transcripts differ.
+``chunks`` encodes recordings whole and cut, with states carried on and with chunks that overlap
+instead, and counts the words in which the transcripts differ.
 ``formats`` writes utterances in every format, rate and number of channels that can be written here,
 and counts the words that differ from those of the FLAC at 16 kHz. ``insertions`` makes silence,
 noises, music-like sound, and babble out of the recordings, and counts words heard in a minute.
@@ -14,6 +15,7 @@ All of AUDIO is joined to one recording for ``chunks``.
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,12 +48,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("audio", nargs="+")
     parser.add_argument("--lengths", type=float, nargs="+", default=[20.0, 30.0, 40.0, 60.0])
-    parser.add_argument("--overlaps", type=float, nargs="+", default=[2.5, 5.0])
+    parser.add_argument("--overlaps", type=float, nargs="*", default=[2.5, 5.0])
+    parser.add_argument("--reference", help="file with what is said, one line a recording")
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()
     recognizer = Recognizer.load(args.model, device="cpu")
     if args.what == "chunks":
-        compare_chunks(recognizer, args.audio, args.lengths, args.overlaps)
+        reference = Path(args.reference).read_text(encoding="utf-8") if args.reference else ""
+        compare_chunks(
+            recognizer, args.audio, args.lengths, args.overlaps, " ".join(reference.split())
+        )
     elif args.what == "formats":
         compare_formats(recognizer, args.audio)
     else:
@@ -74,6 +80,7 @@ def compare_chunks(
     paths: Sequence[str],
     lengths: Sequence[float],
     overlaps: Sequence[float],
+    reference: str,
 ) -> None:
     """Print how many words differ between the whole and the cut recording."""
     model = recognizer.model
@@ -82,24 +89,32 @@ def compare_chunks(
     assert recording.features is not None
     (whole,) = encode(model, [recording.features], chunking=Chunking(0.0))
     text = words_of(whole, recognizer)
-    minutes = len(waveform) / model.sample_rate / 60
-    print(f"{minutes:.1f} minutes, {len(text.split())} words when encoded whole")
-    print("length s  overlap s  joints  words that differ  share  largest change of a probability")
-    for length in lengths:
-        for overlap in overlaps:
-            if length < 4 * overlap:
+    seconds = len(waveform) / model.sample_rate
+    error = f", WER {wer(reference, text):.2f} %" if reference else ""
+    print(f"{seconds / 60:.1f} minutes, {len(text.split())} words when encoded whole{error}")
+    print("length s  overlap s  words that differ  largest change of a probability     WER  RTF")
+    for overlap in (None, *overlaps):
+        for length in lengths:
+            if length < 4 * (overlap or 0.0):
                 continue
-            chunking = Chunking(length, overlap)
-            (cut,) = encode(model, [recording.features], chunking=chunking)
-            errors = score_pairs({"a": text}, {"a": words_of(cut, recognizer)}).words
+            started = time.perf_counter()
+            (cut,) = encode(model, [recording.features], chunking=Chunking(length, overlap))
+            factor = (time.perf_counter() - started) / seconds
+            found = words_of(cut, recognizer)
+            errors = score_pairs({"a": text}, {"a": found}).words
             change = float((cut.exp() - whole.exp()).abs().max())
-            step = length if not model.encoder.bidirectional else length - 2 * overlap
-            joints = max(0, round(minutes * 60 / step) - 1)
+            error = f"{wer(reference, found):.2f}" if reference else ""
             print(
-                f"{length:8g} {overlap:10g} {joints:7d} {errors.errors:18d} {100 * errors.errors / max(1, errors.words):7.3f} % "
-                f"{change:10.2g}",
+                f"{length:8g} {'carried' if overlap is None else format(overlap, 'g'):>10} "
+                f"{errors.errors:9d} {100 * errors.errors / max(1, errors.words):6.2f} % "
+                f"{change:32.2g} {error:>7} {factor:.4f}",
                 flush=True,
             )
+
+
+def wer(reference: str, hypothesis: str) -> float:
+    """Give the word error rate in percent."""
+    return 100 * score_pairs({"a": reference}, {"a": hypothesis}).words.rate
 
 
 def compare_formats(recognizer: Recognizer, paths: Sequence[str]) -> None:

@@ -1,10 +1,13 @@
 """A manifest lists utterances, one JSON object a line; its keys are those that NeMo reads."""
 
+import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import IO, Any, overload
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from asr.files import atomic_write
 _AT_ONCE = 4096
 # A line break too, so that no string can go on in the next line.
 _BETWEEN_LINES = ",\n"
+# Stands in the path of audio that lies in a shard, see asr.shards.
+_IN_SHARD = ".tar#offset="
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     """Read a manifest whole.
 
     Args:
-        path: a JSONL file; relative audio paths in it count from its own folder.
+        path: a JSONL file, or its URL; relative audio paths in it count from its own folder.
 
     Returns:
         The utterances in the file's order.
@@ -96,27 +101,41 @@ def read_manifest(path: Path | str) -> list[Utterance]:
         ManifestError: no such file, no utterance in it, or a line that is not a JSON object, lacks
             a key, holds a value of the wrong type or repeats an id; names file and line.
     """
-    manifest = Path(path)
-    try:
-        # Editors on Windows put a byte order mark first.
-        lines = manifest.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"manifest {manifest} cannot be read: {error}") from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    folder = str(manifest.absolute().parent)
+    far = "://" in str(path)
+    manifest = path if far else Path(path)
+    folder = str(path).rpartition("/")[0] if far else str(Path(path).absolute().parent)
     utterances: list[Utterance] = []
-    for start in range(0, len(numbered), _AT_ONCE):
-        block = numbered[start : start + _AT_ONCE]
-        utterances += _parse_sound(block) or [
-            _parse_line(line, f"{manifest}, line {number}", folder) for number, line in block
-        ]
+    numbers: list[int] = []
+    try:
+        with _open(path, far) as stream:
+            lines = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+            # A block at a time, so that the text never lies in memory as a whole.
+            while block := list(islice(lines, _AT_ONCE)):
+                utterances += _parse_sound(block, folder) or [
+                    _parse_line(line, f"{manifest}, line {number}", folder)
+                    for number, line in block
+                ]
+                numbers += [number for number, _ in block]
+    except (OSError, ValueError, ImportError) as error:
+        raise ManifestError(f"manifest {manifest} cannot be read: {error}") from error
     if not utterances:
         raise ManifestError(f"manifest {manifest} holds no utterance; was `asr prepare` run?")
-    _check_ids(manifest, utterances, [number for number, _ in numbered])
+    _check_ids(manifest, utterances, numbers)
     return utterances
 
 
-def _check_ids(manifest: Path, utterances: list[Utterance], numbers: list[int]) -> None:
+def _open(path: Path | str, far: bool) -> IO[str]:
+    # Editors on Windows put a byte order mark first.
+    if not far:
+        return Path(path).open(encoding="utf-8-sig", newline="\n")
+    # Only who keeps a corpus elsewhere needs it.
+    from fsspec.core import url_to_fs
+
+    system, place = url_to_fs(str(path))
+    return io.TextIOWrapper(io.BytesIO(system.cat_file(place)), "utf-8-sig", newline="\n")
+
+
+def _check_ids(manifest: Path | str, utterances: list[Utterance], numbers: list[int]) -> None:
     line_of: dict[str, int] = {}
     for utterance, number in zip(utterances, numbers, strict=True):
         if line_of.setdefault(utterance.id, number) != number:
@@ -126,7 +145,7 @@ def _check_ids(manifest: Path, utterances: list[Utterance], numbers: list[int]) 
             )
 
 
-def _parse_sound(block: list[tuple[int, str]]) -> list[Utterance]:
+def _parse_sound(block: list[tuple[int, str]], folder: str) -> list[Utterance]:
     """Parse lines of which none is broken, several times as fast as one by one; else give none."""
     try:
         entries = json.loads(f"[{_BETWEEN_LINES.join(line for _, line in block)}]")
@@ -141,15 +160,17 @@ def _parse_sound(block: list[tuple[int, str]]) -> list[Utterance]:
         duration = entry.get("duration")
         if not (type(path) is type(text) is type(identity) is type(speaker) is str):
             return []
-        # Paths that are not absolute, and numbers that are no seconds, take the slower way.
+        if _IN_SHARD in path and path[:1] != "/" and "://" not in path:
+            path = f"{folder}/{path}"
+        # Other paths that are not absolute, and numbers that are no seconds, go the slower way.
         if (
-            path[:1] != "/"
+            (path[:1] != "/" and _IN_SHARD not in path)
             or not identity
             or type(duration) is not float
             or not 0 <= duration < 1e9
         ):
             return []
-        found.append(Utterance(identity, path, duration, text, speaker))
+        found.append(Utterance(identity, path, duration, text, sys.intern(speaker)))
     return found if len(found) == len(block) else []
 
 
@@ -164,7 +185,10 @@ def _parse_line(line: str, where: str, folder: str) -> Utterance:
     if not isinstance(entry, dict):
         raise ManifestError(f"{where} is JSON but not an object; expected {{...}}")
     audio_filepath = _value(entry, "audio_filepath", str, where)
-    if not audio_filepath.startswith("/"):
+    if _IN_SHARD in audio_filepath or "://" in folder:
+        if not audio_filepath.startswith("/") and "://" not in audio_filepath:
+            audio_filepath = f"{folder}/{audio_filepath}"
+    elif not audio_filepath.startswith("/"):
         audio_filepath = str(Path(folder, audio_filepath))
     # NeMo's own manifests carry no id: the path is then what tells utterances apart.
     identity = _value(entry, "id", str, where) if "id" in entry else audio_filepath

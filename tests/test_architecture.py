@@ -19,7 +19,8 @@ FLOORS = (
     | {"padding", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
-    {"features", "augment", "encoder", "corpora", "data", "verification", "listening"} | {"lm"},
+    {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
+    | {"lm"},
     {"model", "preparation", "download"},
     {
         "model_folder",
@@ -45,7 +46,7 @@ FAMILIES = (
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),
     ("transcript", "inputs", "output", "segments", "decoding", "text"),
-    ("verification", "listening", "data", "corpora", "augment"),
+    ("verification", "listening", "data", "shards", "corpora", "augment"),
     ("alignment_formats", "alignment"),
     ("recognizer", "draft", "encoding", "layerwise", "recordings", "windows", "model_folder"),
 )

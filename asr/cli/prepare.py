@@ -66,6 +66,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="decode unchanged audio too; otherwise what an earlier run heard in it holds",
     )
+    _add_means(parser)
+
+
+def _add_means(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shards",
+        metavar="PLACE",
+        help="also write the audio as tar shards (WebDataset's layout) into this folder or URL, "
+        "from which training reads without a copy: data.train=PLACE/train.jsonl",
+    )
+    parser.add_argument(
+        "--shard-mb", type=float, default=500, metavar="N", help="size of one (default: 500)"
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each core")
 
 
@@ -90,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     corpus = CORPORA[args.corpus]
     if args.corpus != "folder" and (args.transcripts or args.speaker_from):
         raise UsageError("--transcripts and --speaker-from are for the corpus 'folder' only")
+    if args.shard_mb <= 0:
+        raise UsageError(f"--shard-mb is {args.shard_mb:g}; expected megabytes, more than 0")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is {args.jobs}; expected 1 or more")
     if corpus.generate and not corpus.splits(args.root):
@@ -115,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
     )
     _print_report(report, args.out)
     print(f"audio: {memory.decoded} decoded, {memory.remembered} unchanged since they were")
+    if args.shards:
+        _write_shards(report, args)
     return 1 if report.refused else 0
 
 
@@ -151,6 +168,18 @@ def _print_report(report: "PreparationReport", out: Path) -> None:
         print(f"held out for valid: {' '.join(report.valid_speakers)}")
     print(f"refused: {len(report.refused)}   left out: {len(report.left_out)}")
     print(f"written to {out}: {' '.join(f'{s.name}.jsonl' for s in report.manifests)}")
+
+
+def _write_shards(report: "PreparationReport", args: argparse.Namespace) -> None:
+    from asr.manifest import read_manifest
+    from asr.shards import write_shards
+
+    size = round(1e6 * args.shard_mb)
+    for summary in report.manifests:
+        utterances = read_manifest(args.out / f"{summary.name}.jsonl")
+        found = write_shards(utterances, summary.name, args.shards, size)
+        state = "" if found.written else ", whole already"
+        print(f"{found.manifest}: {found.shards} shards, {found.size / 1e6:.1f} MB{state}")
 
 
 def _row(summary: "ManifestSummary") -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from asr.data.batch import Batch, Example, collate
 from asr.data.sampler import Draw
 from asr.errors import AsrError, TokenizerError
 from asr.manifest import CompactUtterances, Utterance
+from asr.resampling import Samples
+from asr.shards import ShardReader, is_shard_reference
 from asr.tokenizer import Tokenizer
 
 
@@ -40,6 +42,7 @@ class SpeechDataset(Dataset["Example"]):
         self.utterances = CompactUtterances(utterances)
         self.sample_rate = sample_rate
         self.speed = speed
+        self.shards = ShardReader()
         tokens = [_encode(utterance, tokenizer) for utterance in utterances]
         self._token_ends = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
         self._tokens = np.concatenate(tokens)
@@ -58,8 +61,25 @@ class SpeechDataset(Dataset["Example"]):
         Raises:
             AudioError: the file is missing, damaged or shorter than it declares.
         """
-        utterance = self.utterances[draw.utterance]
-        waveform = load_waveform(utterance.audio_filepath, self.sample_rate)
+        return self._examples([draw])[0]
+
+    def _examples(self, draws: Sequence[Draw]) -> list[Example]:
+        utterances = [self.utterances[draw.utterance] for draw in draws]
+        waveforms = self._waveforms([utterance.audio_filepath for utterance in utterances])
+        return [
+            self._example(draw, utterance, waveform)
+            for draw, utterance, waveform in zip(draws, utterances, waveforms, strict=True)
+        ]
+
+    def _waveforms(self, paths: Sequence[str]) -> list[Samples]:
+        """Read audio from files and shards; what lies in shards is asked for all at once."""
+        far = [path for path in paths if is_shard_reference(path)]
+        read = dict(zip(far, self.shards.waveforms(far, self.sample_rate), strict=True))
+        return [
+            read[path] if path in read else load_waveform(path, self.sample_rate) for path in paths
+        ]
+
+    def _example(self, draw: Draw, utterance: Utterance, waveform: Samples) -> Example:
         if self.speed:
             waveform = self.speed(waveform, draw.seed)
         return Example(
@@ -80,7 +100,7 @@ class SpeechDataset(Dataset["Example"]):
             with a traceback glued into its message.
         """
         try:
-            return collate([self[draw] for draw in draws])
+            return collate(self._examples(draws))
         except AsrError as error:
             return error
 

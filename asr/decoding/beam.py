@@ -6,21 +6,22 @@ all alignments so far that end in a blank and of those that end in the last toke
 DNNs", arXiv 1408.2873, algorithm 1). Scorers' logarithms are added when a token is appended.
 """
 
+import gc
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.hypothesis import Hypothesis
-from asr.decoding.pruning import DEFAULT_PRUNING, Pruning
+from asr.decoding.pruning import DEFAULT_PRUNING, PossibleTokens, Pruning, possible_tokens
 from asr.decoding.scorer import Scorer, ScorerSum
-from asr.tokenizer import BLANK
 
+# Larger than any vocabulary.
+_TOKEN_BITS = 24
 # How often prefixes that lead to none of the beam are forgotten.
 _FORGET_FRAMES = 1000
 # Far above the smallest float; the beam's best is brought back to 1 when it falls below.
@@ -34,9 +35,9 @@ class _Prefix:
     __slots__ = (
         "active",
         "blank",
-        "children",
         "factor",
         "frame",
+        "key",
         "label",
         "parent",
         "scored",
@@ -46,14 +47,20 @@ class _Prefix:
     )
 
     def __init__(
-        self, parent: "_Prefix | None", token: int, factor: float, scored: float, state: Any
+        self,
+        key: int,
+        parent: "_Prefix | None",
+        token: int,
+        factor: float,
+        scored: float,
+        state: Any,
     ) -> None:
+        self.key = key
         self.parent = parent
         self.token = token
         self.factor = factor
         self.scored = scored
         self.state = state
-        self.children: dict[int, _Prefix] = {}
         self.active = False
         self.frame = 0
         self.blank = self.label = self.total = 0.0
@@ -81,23 +88,17 @@ class BeamState:
         log_scale: natural logarithm of what their probabilities are to be multiplied by.
         frames: encoder frames seen.
         settled: whether the last frame was a sure blank.
+        known: the prefixes that were met, by their parents' keys and their tokens. In the parents
+            themselves they would be cycles, for Python's garbage collector to find.
+        keys: how many prefixes there were.
     """
 
     beam: "list[_Prefix]"
+    known: "dict[int, _Prefix]"
+    keys: int = 1
     log_scale: float = 0.0
     frames: int = 0
     settled: bool = False
-
-
-@dataclass(frozen=True)
-class _Frames:
-    # The possible tokens of a chunk: flat lists, frame u has those from starts[u] to starts[u + 1].
-    sure: list[bool]
-    blanks: list[float]
-    starts: list[int]
-    tokens: list[int]
-    chances: list[float]
-    log_scale: float = field(default=0.0)
 
 
 class BeamSearch:
@@ -136,10 +137,10 @@ class BeamSearch:
     def start(self) -> BeamState:
         """Begin an utterance."""
         state = None if self.scorer is None else self.scorer.start()
-        root = _Prefix(None, -1, 1.0, 0.0, state)
+        root = _Prefix(0, None, -1, 1.0, 0.0, state)
         root.blank = root.total = 1.0
         root.active = True
-        return BeamState([root])
+        return BeamState([root], {})
 
     def step(self, state: BeamState, log_probs: Tensor) -> None:
         """Take the next frames.
@@ -151,7 +152,11 @@ class BeamSearch:
         Raises:
             ValueError: a value is not a number.
         """
-        frames = _possible_tokens(log_probs.detach().cpu().numpy(), self.pruning)
+        frames = possible_tokens(log_probs.detach().cpu().numpy(), self.pruning)
+        with _without_collector():
+            self._search(state, frames)
+
+    def _search(self, state: BeamState, frames: PossibleTokens) -> None:
         state.log_scale += frames.log_scale
         first = state.frames
         starts, tokens, chances = frames.starts, frames.tokens, frames.chances
@@ -165,10 +170,10 @@ class BeamSearch:
             state.settled = False
             span = slice(starts[index], starts[index + 1])
             possible = list(zip(tokens[span], chances[span], strict=True))
-            state.beam = self._advance(state.beam, frames.blanks[index], possible, first + index)
+            self._advance(state, frames.blanks[index], possible, first + index)
             self._rescale(state)
             if (first + index) % _FORGET_FRAMES == 0:
-                _forget(state.beam)
+                _forget(state)
         state.frames += len(frames.sure)
 
     def best(self, state: BeamState) -> tuple[int, ...]:
@@ -201,9 +206,10 @@ class BeamSearch:
         return hypotheses or [Hypothesis((), (), -math.inf)]
 
     def _advance(
-        self, beam: list[_Prefix], p_blank: float, possible: list[tuple[int, float]], frame: int
-    ) -> list[_Prefix]:
+        self, state: BeamState, p_blank: float, possible: list[tuple[int, float]], frame: int
+    ) -> None:
         # `possible` comes likeliest first.
+        beam = state.beam
         chance_of = dict(possible).get
         following: list[tuple[float, float]] = []
         lowest, best = math.inf, 0.0
@@ -221,47 +227,51 @@ class BeamSearch:
                     label += entering
             following.append((blank, label))
             total = blank + label
-            lowest, best = min(lowest, total), max(best, total)
+            if total < lowest:
+                lowest = total
+            if total > best:
+                best = total
         floor = best * self._keep
         if len(beam) >= self.pruning.beam_size:
             floor = max(floor, lowest)
-        entered = self._extend(beam, possible, floor, frame)
+        entered = self._extend(state, possible, floor, frame)
         for prefix, (blank, label) in zip(beam, following, strict=True):
             prefix.blank, prefix.label, prefix.total = blank, label, blank + label
-        return self._prune(beam + entered)
+        state.beam = self._prune(beam + entered)
 
     def _extend(
-        self, beam: list[_Prefix], possible: list[tuple[int, float]], floor: float, frame: int
+        self, state: BeamState, possible: list[tuple[int, float]], floor: float, frame: int
     ) -> list[_Prefix]:
         # Prefixes of the beam were entered by `_advance`; here are the others.
         entered: list[_Prefix] = []
-        most = self._most
-        for prefix in beam:
-            total, children = prefix.total, prefix.children
+        most, known = self._most, state.known
+        for prefix in state.beam:
+            total, key = prefix.total, prefix.key << _TOKEN_BITS
             for token, chance in possible:
                 if total * chance * most < floor:
                     break
-                child = children.get(token)
+                label = (prefix.blank if token == prefix.token else total) * chance
+                if label * most < floor:
+                    continue
+                child = known.get(key + token)
                 if child is None:
-                    child = self._child(prefix, token)
+                    child = known[key + token] = self._child(state, prefix, token)
                 elif child.active:
                     continue
-                source = prefix.blank if token == prefix.token else total
-                label = source * chance * child.factor
+                label *= child.factor
                 if label >= floor and label > 0.0:
                     child.blank, child.label, child.total = 0.0, label, label
                     child.frame = frame
                     entered.append(child)
         return entered
 
-    def _child(self, prefix: _Prefix, token: int) -> _Prefix:
+    def _child(self, state: BeamState, prefix: _Prefix, token: int) -> _Prefix:
+        key = state.keys
+        state.keys = key + 1
         if self.scorer is None:
-            child = _Prefix(prefix, token, 1.0, 0.0, None)
-        else:
-            score, state = self.scorer.score(prefix.state, token)
-            child = _Prefix(prefix, token, _exp(score), prefix.scored + score, state)
-        prefix.children[token] = child
-        return child
+            return _Prefix(key, prefix, token, 1.0, 0.0, None)
+        score, following = self.scorer.score(prefix.state, token)
+        return _Prefix(key, prefix, token, _exp(score), prefix.scored + score, following)
 
     def _prune(self, beam: list[_Prefix]) -> list[_Prefix]:
         beam.sort(key=_total, reverse=True)
@@ -286,41 +296,27 @@ class BeamSearch:
             state.log_scale += math.log(best)
 
 
-def _possible_tokens(log_probs: NDArray[np.float32], pruning: Pruning) -> _Frames:
-    blanks = log_probs[:, BLANK].astype(np.float64)
-    sure = blanks > math.log(pruning.blank_threshold)
-    rows = np.flatnonzero(~sure)
-    kept = log_probs if len(rows) == len(log_probs) else log_probs[rows]
-    best = kept.max(1, initial=-np.inf)
-    if np.isnan(best).any():
-        raise ValueError("log_probs hold NaN; expected natural logarithms of probabilities")
-    possible = kept >= best[:, None] - pruning.token_threshold
-    possible[:, BLANK] = False
-    places, tokens = np.nonzero(possible)
-    chances = np.exp(kept[places, tokens].astype(np.float64))
-    order = np.lexsort((-chances, places))
-    counts = np.zeros(len(log_probs) + 1, np.int64)
-    counts[1:][rows] = np.bincount(places, minlength=len(rows))
-    return _Frames(
-        sure=sure.tolist(),
-        blanks=np.exp(blanks).tolist(),
-        starts=np.cumsum(counts).tolist(),
-        tokens=tokens[order].tolist(),
-        chances=chances[order].tolist(),
-        log_scale=float(blanks[sure].sum()),
-    )
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    # Thousands of new prefixes would make Python look for garbage again and again, in vain, which
+    # takes twice as long as the search.
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
-def _forget(beam: list[_Prefix]) -> None:
+def _forget(state: BeamState) -> None:
     kept: set[_Prefix] = set()
-    for prefix in beam:
+    for prefix in state.beam:
         line: _Prefix | None = prefix
         while line is not None and line not in kept:
             kept.add(line)
             line = line.parent
-    for prefix in kept:
-        children = prefix.children.items()
-        prefix.children = {token: child for token, child in children if child in kept}
+    state.known = {key: prefix for key, prefix in state.known.items() if prefix in kept}
 
 
 def _exp(value: float) -> float:

@@ -3,7 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from asr.errors import UsageError
+from asr.tokenizer import BLANK
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,58 @@ DEFAULT_PRUNING = Pruning()
 NO_PRUNING = Pruning(
     beam_size=1_000_000, token_threshold=math.inf, beam_threshold=math.inf, blank_threshold=1.0
 )
+
+
+@dataclass(frozen=True)
+class PossibleTokens:
+    """What a pruning leaves of a stretch of frames, in flat lists.
+
+    Attributes:
+        sure: of each frame, whether it holds nothing but the blank.
+        blanks: of each frame, the blank's probability.
+        starts: the tokens of frame ``u`` stand from ``starts[u]`` to ``starts[u + 1]``.
+        tokens: ids, the likeliest of a frame first.
+        chances: their probabilities.
+        log_scale: natural logarithm of the probability of all sure blanks together.
+    """
+
+    sure: list[bool]
+    blanks: list[float]
+    starts: list[int]
+    tokens: list[int]
+    chances: list[float]
+    log_scale: float
+
+
+def possible_tokens(log_probs: NDArray[np.float32], pruning: Pruning) -> PossibleTokens:
+    """Leave out what a pruning rules out before the search.
+
+    Args:
+        log_probs: ``(U, V)``, natural logarithms.
+        pruning: its thresholds of tokens and blanks.
+
+    Raises:
+        ValueError: a value is not a number.
+    """
+    blanks = log_probs[:, BLANK].astype(np.float64)
+    sure = blanks > math.log(pruning.blank_threshold)
+    rows = np.flatnonzero(~sure)
+    kept = log_probs if len(rows) == len(log_probs) else log_probs[rows]
+    best = kept.max(1, initial=-np.inf)
+    if np.isnan(best).any():
+        raise ValueError("log_probs hold NaN; expected natural logarithms of probabilities")
+    possible = kept >= best[:, None] - pruning.token_threshold
+    possible[:, BLANK] = False
+    places, tokens = np.nonzero(possible)
+    chances = np.exp(kept[places, tokens].astype(np.float64))
+    order = np.lexsort((-chances, places))
+    counts = np.zeros(len(log_probs) + 1, np.int64)
+    counts[1:][rows] = np.bincount(places, minlength=len(rows))
+    return PossibleTokens(
+        sure=sure.tolist(),
+        blanks=np.exp(blanks).tolist(),
+        starts=np.cumsum(counts).tolist(),
+        tokens=tokens[order].tolist(),
+        chances=chances[order].tolist(),
+        log_scale=float(blanks[sure].sum()),
+    )

@@ -1,6 +1,6 @@
 """The encoder: convolutions thin out the frames, a stack of residual GRU layers reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -171,29 +171,30 @@ class GRUEncoder(nn.Module):
         Returns:
             Encoder frames ``(B, U, D)`` and their counts ``(B,)``.
         """
-        frames, _, lengths = self.with_inner_frames(features, lengths, layer=0)
+        frames, _, lengths = self.with_inner_frames(features, lengths, layers=())
         return frames, lengths
 
     def with_inner_frames(
-        self, features: Tensor, lengths: Tensor, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode a batch and keep what one of the layers puts out.
+        self, features: Tensor, lengths: Tensor, layers: Collection[int]
+    ) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+        """Encode a batch and keep what some of the layers put out.
 
         Args:
             features: ``(B, T, F)``.
             lengths: ``(B,)``, int64, in feature frames.
-            layer: its number from 1, or 0 for what the first layer gets.
+            layers: their numbers, from 1.
 
         Returns:
-            Encoder frames ``(B, U, D)``, that layer's output ``(B, U, D)``, and the counts of both
-            ``(B,)``.
+            Encoder frames ``(B, U, D)``, each of those layers' output ``(B, U, D)`` by its number,
+            and the counts of them all ``(B,)``.
         """
         hidden, lengths = self.subsampling(features, lengths)
-        inner = hidden = self.dropout(hidden)
+        hidden = self.dropout(hidden)
+        inner = {}
         for number, gru in enumerate(self.layers, start=1):
             hidden = gru(hidden, lengths)
-            if number == layer:
-                inner = hidden
+            if number in layers:
+                inner[number] = hidden
         return self.norm(hidden), inner, lengths
 
     def carry_on(

@@ -70,3 +70,10 @@ class LanguageModelError(AsrError):
 
 class AlignmentError(AsrError):
     """A text cannot be aligned with a recording: empty, too long for it, or impossible."""
+
+
+class PreemptedError(AsrError):
+    """A signal stopped training behind a checkpoint; the same command goes on."""
+
+    # 128 + SIGTERM, what a shell reports of a process that the signal itself has ended.
+    exit_code = 143

@@ -1,6 +1,6 @@
 """The model: waveforms in, log-probabilities of tokens out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,25 +76,39 @@ class CTCModel(nn.Module):
         Returns:
             As ``forward`` does.
         """
-        log_probs, _, lengths = self.with_inner_frames(features, lengths, layer=0)
+        log_probs, _, lengths = self.with_inner_frames(features, lengths, layers=())
         return log_probs, lengths
 
     def with_inner_frames(
-        self, features: Tensor, lengths: Tensor, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn features into log-probabilities and keep what an inner layer puts out.
+        self, features: Tensor, lengths: Tensor, layers: Collection[int]
+    ) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+        """Turn features into log-probabilities and keep what some inner layers put out.
 
         Args:
             features: ``(B, T, F)``, normalised.
             lengths: ``(B,)``, int64, in feature frames.
-            layer: as for ``GRUEncoder.with_inner_frames``.
+            layers: as for ``GRUEncoder.with_inner_frames``.
 
         Returns:
-            Log-probabilities ``(B, U, V)`` as ``forward`` returns them, that layer's output
-            ``(B, U, D)``, and the frame counts of both ``(B,)``.
+            Log-probabilities ``(B, U, V)`` as ``forward`` returns them, each of those layers'
+            output ``(B, U, D)`` by its number, and the frame counts of them all ``(B,)``.
         """
-        hidden, inner, lengths = self.encoder.with_inner_frames(features, lengths, layer)
-        return torch.log_softmax(self.head(hidden).float(), dim=-1), inner, lengths
+        hidden, inner, lengths = self.encoder.with_inner_frames(features, lengths, layers)
+        return self._log_probs(hidden), inner, lengths
+
+    def inner_log_probs(self, inner: Tensor) -> Tensor:
+        """Turn an inner layer's output into log-probabilities, by the norm and head of the last.
+
+        Args:
+            inner: ``(B, U, D)``, as ``with_inner_frames`` returns it.
+
+        Returns:
+            ``(B, U, V)``, float32.
+        """
+        return self._log_probs(self.encoder.norm(inner))
+
+    def _log_probs(self, hidden: Tensor) -> Tensor:
+        return torch.log_softmax(self.head(hidden).float(), dim=-1)
 
     def classify_next(
         self, features: Tensor, lengths: Tensor, kept: Sequence[slice], states: Tensor | None

@@ -57,7 +57,7 @@ GUARDED = {
     "hydra": ("cli/train.py",),
     "omegaconf": ("cli/train.py",),
     "matplotlib": ("inspection/", "tuning/"),
-    "PIL": ("inspection/",),
+    "PIL": ("inspection/", "training/pictures.py"),
 }
 
 

@@ -24,9 +24,12 @@ from asr.recognizer import Recognizer
 from asr.schema import build
 from asr.tokenizer import train_tokenizer
 from asr.training import train
+from asr.training.checkpoints import Every
 from asr.training.data import SpeechData
-from asr.training.fit import feature_augmentation, phoneme_loss
+from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
+from asr.training.parts import auxiliary_losses, feature_augmentation
+from asr.training.trainer import make_trainer
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -105,7 +108,7 @@ def test_every_config_is_composed_and_built(override, data):
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(augment, model),
-        auxiliary=phoneme_loss(config["auxiliary"], utterances, model),
+        **auxiliary_losses(config["auxiliary"], utterances, model),
         seed=config["seed"],
     )
     names = ("train", "valid", "skip_infeasible")
@@ -119,23 +122,23 @@ def test_every_config_is_composed_and_built(override, data):
         sample_rate=model.sample_rate,
         speed=speed,
     )
-    assert config["trainer"].keys() <= inspect.signature(lightning.Trainer).parameters.keys()
+    known = {*inspect.signature(lightning.Trainer).parameters, "timeout_minutes"}
+    assert config["trainer"].keys() <= known
+    build(Logging, {**config["logging"], "wandb": None}, "logging")
+    build(Every, config["checkpoint"], "checkpoint")
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "debug"])
 def test_trainers_that_need_no_gpu_are_built(name, tmp_path):
-    build(
-        lightning.Trainer,
-        composed(f"trainer={name}")["trainer"],
-        "trainer",
-        default_root_dir=tmp_path,
-        logger=False,
-        enable_checkpointing=False,
-    )
+    make_trainer(composed(f"trainer={name}")["trainer"], tmp_path, [], [])
 
 
 def test_all_options_of_a_group_have_the_same_keys():
-    for group in {option.partition("=")[0] for option in OPTIONS} - {"augment", "auxiliary"}:
+    for group in {option.partition("=")[0] for option in OPTIONS} - {
+        "augment",
+        "auxiliary",
+        "logging",
+    }:
         keys = {
             path.stem: {k: sorted(v) if isinstance(v, dict) else None for k, v in content.items()}
             for path in (CONF / group).glob("*.yaml")

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 all well, 1 some inputs failed, 2 wrong usage, 3 model unusable,
-        130 interrupted.
+        130 interrupted, 143 stopped by a signal behind a checkpoint.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):

@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from asr.errors import AsrError, ConfigError
 from asr.schema import flatten
 
+DRY_RUN = "--dry-run"
+
 
 def share_folder() -> Path:
     """Find the folder that holds ``conf`` and ``recipes``: in the wheel, or the checkout's root."""
@@ -31,14 +33,17 @@ def run_words(words: list[str]) -> int:
     """Train as Hydra overrides say.
 
     Args:
-        words: what stands behind `asr train`: overrides and Hydra's own flags.
+        words: what stands behind `asr train`: overrides, Hydra's own flags, and ``--dry-run``,
+            which prints the configuration and what it will take, and trains nothing.
 
     Raises:
         ConfigError: an override that names no key or no config.
     """
+    job = _estimate if DRY_RUN in words else _train
+    words = [word for word in words if word != DRY_RUN]
     _check_words(words)
     failures: list[AsrError | OSError] = []
-    own = list(sys.argv)
+    own, process = list(sys.argv), os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(share_folder() / "conf"), config_name="train")
     def task(config: DictConfig) -> float | None:
@@ -48,8 +53,11 @@ def run_words(words: list[str]) -> int:
             plain = _plain(config, state.runtime.output_dir, state.mode == RunMode.MULTIRUN)
             place = f"output_dir={_quoted(plain['output_dir'])}"
             sys.argv = [own[0], "train", *state.overrides.task, place]
-            return _train(plain, state.overrides.task)
+            return job(plain, state.overrides.task)
         except (AsrError, OSError) as error:
+            if os.getpid() != process:
+                # A launcher runs jobs elsewhere, such as in SLURM's, and fetches what they raise.
+                raise
             # Hydra would print a traceback.
             failures.append(error)
             return None
@@ -69,14 +77,22 @@ def run_words(words: list[str]) -> int:
     return 0
 
 
+def _estimate(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    from asr.training import describe, estimate
+
+    config.pop("chain")
+    found = estimate(config)
+    print(f"{OmegaConf.to_yaml(config)}\n{describe(found)}")
+
+
 def _train(config: dict[str, Any], overrides: Sequence[str]) -> float:
     chain = config.pop("chain")
     if chain["corpus"] is not None:
         return _run_chain(chain, config, overrides)
-    from asr.training import train
+    from asr.training import is_main_process, train
 
     result = train(config)
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if is_main_process():
         print(
             f"best dev WER {result.wer:.2f} % in epoch {result.epoch}; model in {result.model}\n"
             f"next: asr transcribe FILE -m {result.model}"

@@ -167,13 +167,15 @@ class BatchSampler:
         return [pool[np.argsort(-jittered[pool])] for pool in np.split(order, starts)]
 
     def _cut(self, pool: np.ndarray, seconds: np.ndarray) -> list[list[int]]:
-        batches: list[list[int]] = []
+        batches: list[list[int]] = [[]]
         longest = 0.0
         for index in pool.tolist():
             longest = max(longest, seconds[index])
-            if not batches or longest * (len(batches[-1]) + 1) > self.batch_seconds:
-                batches.append([])
-                longest = seconds[index]
+            if batches[-1] and longest * (len(batches[-1]) + 1) > self.batch_seconds:
+                even = len(batches[-1]) - len(batches[-1]) % even_share(len(batches[-1]))
+                batches.append(batches[-1][even:])
+                del batches[-2][even:]
+                longest = float(seconds[[*batches[-1], index]].max())
             batches[-1].append(index)
         return batches
 
@@ -181,6 +183,20 @@ class BatchSampler:
         # Dealing every world_size-th of a batch in order of length gives near-equal seconds.
         mine = batch[self.rank :: self.world_size]
         return mine or [batch[0]._replace(weight=0.0)]
+
+
+def even_share(count: int) -> int:
+    """Give the number that a batch's size is made a multiple of, so that devices get as many each.
+
+    It depends on the batch alone, not on how many devices there are.
+
+    Args:
+        count: utterances that fit into the batch.
+
+    Returns:
+        The largest power of two that is at most an eighth of them; 1 for small batches.
+    """
+    return 1 << max(0, (count // 8).bit_length() - 1)
 
 
 class ValidationSampler(BatchSampler):

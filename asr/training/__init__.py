@@ -1,5 +1,8 @@
 """Training with Lightning, which nothing outside this package imports."""
 
+from asr.training.dry_run import describe
+from asr.training.estimate import Estimate, estimate
 from asr.training.fit import TrainingResult, train
+from asr.training.run import is_main_process
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["Estimate", "TrainingResult", "describe", "estimate", "is_main_process", "train"]

@@ -1,4 +1,4 @@
-"""A second task beside the tokens, for training only: an inner layer tells the phonemes."""
+"""Tasks beside the tokens of the last layer, for training only: what inner layers have to tell."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +9,51 @@ from asr.ctc import CTCLoss, ctc_loss
 from asr.errors import ConfigError
 from asr.padding import pad_sequences
 from asr.pronunciation import pronounce
+
+
+class IntermediateLoss(nn.Module):
+    """CTC over the same tokens on the output of inner layers, through the last layer's head.
+
+    Source: intermediate CTC (Lee and Watanabe 2021, arXiv 2102.03216).
+
+    Args:
+        layers: numbers of the layers, from 1, whose output is read; null for the middle one.
+        weight: share of these losses, averaged over layers, in the whole.
+        depth: number of layers of the encoder.
+
+    Raises:
+        ConfigError: a layer that the encoder lacks or that is its last, or a weight outside (0, 1).
+    """
+
+    def __init__(
+        self, depth: int, layers: tuple[int, ...] | None = None, weight: float = 0.3
+    ) -> None:
+        super().__init__()
+        if not 0 < weight < 1:
+            raise ConfigError(
+                f"auxiliary.intermediate.weight is {weight}; expected a share within (0, 1)"
+            )
+        layers = (depth // 2,) if layers is None else tuple(layers)
+        if not layers or any(not 1 <= layer < depth for layer in layers):
+            raise ConfigError(
+                f"auxiliary.intermediate.layers is {list(layers)}; the encoder has inner layers 1 "
+                f"to {depth - 1}"
+            )
+        self.layers = layers
+        self.weight = weight
+
+    def forward(self, losses: Tensor, inner: Sequence[CTCLoss]) -> Tensor:
+        """Mix the last layer's losses with those of the inner layers.
+
+        Args:
+            losses: ``(B,)``, the last layer's.
+            inner: losses ``(B,)`` of each inner layer.
+
+        Returns:
+            ``(B,)``.
+        """
+        mean = torch.stack([loss.losses for loss in inner]).mean(dim=0)
+        return (1 - self.weight) * losses + self.weight * mean
 
 
 class PhonemeLoss(nn.Module):

@@ -13,6 +13,7 @@ from asr.data.sampler import ValidationSampler
 from asr.errors import AsrError, ConfigError
 from asr.manifest import Utterance
 from asr.tokenizer import Tokenizer
+from asr.training.preemption import ignore_first_sigterm
 
 
 class SpeechData(lightning.LightningDataModule):
@@ -24,13 +25,15 @@ class SpeechData(lightning.LightningDataModule):
         tokenizer: encodes the transcripts.
         sample_rate: samples a second that the model wants.
         speed: perturbs the speed of training utterances, if given.
-        batch_seconds: seconds of audio in a step, over all devices, padding counted.
+        batch_seconds: seconds of audio in a step, over all devices, padding counted; ``"auto"`` for
+            as many as fit into the memory of the GPUs.
         workers: processes that read audio; 0 reads in the training process.
         seed: of shuffling and augmentation.
 
     Raises:
         TokenizerError: a transcript has a character that the tokenizer lacks.
-        ConfigError: a batch shorter than the longest utterance, or fewer than no workers.
+        ConfigError: a batch shorter than the longest utterance, another word than "auto", or fewer
+            than no workers.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class SpeechData(lightning.LightningDataModule):
         tokenizer: Tokenizer,
         sample_rate: int,
         speed: SpeedPerturbation | None = None,
-        batch_seconds: float = 120.0,
+        batch_seconds: float | str = 120.0,
         workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -50,16 +53,29 @@ class SpeechData(lightning.LightningDataModule):
         self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed)
         self.valid_set = SpeechDataset(valid, tokenizer, sample_rate)
         self.workers = workers
-        self.sampler = BatchSampler(train, batch_seconds, seed=seed, speed=speed)
-        self.valid_sampler = ValidationSampler(valid, batch_seconds, shuffle=False)
+        if isinstance(batch_seconds, str) and batch_seconds != "auto":
+            raise ConfigError(f"data.batch_seconds is '{batch_seconds}'; expected seconds or auto")
+        self.seed = seed
+        self.automatic = batch_seconds == "auto"
+        # Until memory is measured, the shortest batch there can be stands for it.
+        longest = max(seconds_when_slowest(each, speed) for each in (train, valid))
+        self.make_batches(longest if isinstance(batch_seconds, str) else batch_seconds)
+        # How many devices share a batch; None: as many as train together.
+        self.dealt_to: int | None = None
         self._position = {"epoch": 0, "batches": 0}
+
+    def make_batches(self, seconds: float) -> None:
+        """Form batches of so many seconds over all devices."""
+        train, valid = self.train_set, self.valid_set
+        self.sampler = BatchSampler(train.utterances, seconds, seed=self.seed, speed=train.speed)
+        self.valid_sampler = ValidationSampler(valid.utterances, seconds, shuffle=False)
 
     def setup(self, stage: str) -> None:
         """Take this process's part of the batches."""
         assert self.trainer is not None
         for sampler in (self.sampler, self.valid_sampler):
             sampler.rank = self.trainer.global_rank
-            sampler.world_size = self.trainer.world_size
+            sampler.world_size = self.dealt_to or self.trainer.world_size
 
     def batch_count(self, epoch: int) -> int:
         """Count the batches of an epoch on each rank."""
@@ -79,6 +95,7 @@ class SpeechData(lightning.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=ignore_first_sigterm,
         )
 
     def on_before_batch_transfer(self, batch: Batch | AsrError, dataloader_idx: int) -> Batch:
@@ -93,12 +110,23 @@ class SpeechData(lightning.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position for a checkpoint."""
-        return dict(self._position)
+        return {**self._position, "batch_seconds": self.sampler.batch_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on behind a checkpoint's position."""
-        self._position = dict(state_dict)
+        """Go on behind a checkpoint's position, with its batches."""
+        state_dict = dict(state_dict)
+        seconds = state_dict.pop("batch_seconds", self.sampler.batch_seconds)
+        if seconds != self.sampler.batch_seconds:
+            self.make_batches(seconds)
+            self.setup("fit")
+        self._position = state_dict
         self.sampler.resume(state_dict["epoch"], state_dict["batches"])
+
+
+def seconds_when_slowest(utterances: Sequence[Utterance], speed: SpeedPerturbation | None) -> float:
+    """Give the seconds of the longest utterance at the slowest speed."""
+    longest = max((utterance.duration for utterance in utterances), default=0.0)
+    return longest / min(speed.factors) if speed else longest
 
 
 def data_of(trainer: lightning.Trainer) -> SpeechData:

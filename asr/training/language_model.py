@@ -23,8 +23,8 @@ from asr.lm.corpus import read_sentences
 from asr.lm.gru import GRULanguageModel, Items, TokenItems, WordItems, build_gru, save_gru
 from asr.schema import build
 from asr.tokenizer import Tokenizer
-from asr.training.module import Schedule
 from asr.training.run import RunFolder
+from asr.training.schedule import Schedule
 from asr.training.sentences import PADDING, Sentences
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss
 from asr.data import Batch
 from asr.decoding import greedy_decode
@@ -18,8 +19,10 @@ from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
-from asr.training.auxiliary import PhonemeLoss
+from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
+from asr.training.consistency import Consistency
 from asr.training.data import data_of
+from asr.training.schedule import Schedule
 
 REDUCTIONS = ("utterance", "token")
 # Reference and hypothesis pairs kept for the report of each epoch.
@@ -27,29 +30,16 @@ SAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The learning rate over training: linear warm-up, then half a cosine (Loshchilov 2017).
+class Validated:
+    """What a validation step found.
 
     Attributes:
-        lr: the highest learning rate.
-        warmup_steps: optimizer steps to reach it.
-        final_ratio: share of it that is left at the end.
+        log_probs: ``(B, U, V)``.
+        lengths: ``(B,)``, int64, in encoder frames.
     """
 
-    lr: float
-    warmup_steps: int
-    final_ratio: float
-
-    def at(self, step: int, progress: float) -> float:
-        """Give the learning rate.
-
-        Args:
-            step: optimizer steps taken so far.
-            progress: share of the whole training that is done, in [0, 1].
-        """
-        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
-        return self.lr * warmup * (self.final_ratio + (1 - self.final_ratio) * cosine)
+    log_probs: Tensor
+    lengths: Tensor
 
 
 class CTCTraining(lightning.LightningModule):
@@ -60,7 +50,9 @@ class CTCTraining(lightning.LightningModule):
         tokenizer: decodes hypotheses for scoring.
         augment: change training features in this order, each called with features, lengths and
             seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
-        auxiliary: a second task for an inner layer, if given.
+        phonemes: a second task for an inner layer, if given.
+        intermediate: the tokens' loss on inner layers too, if given.
+        consistency: makes two augmented views of each utterance agree, if given.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -78,7 +70,9 @@ class CTCTraining(lightning.LightningModule):
         model: CTCModel,
         tokenizer: Tokenizer,
         augment: Sequence[nn.Module] = (),
-        auxiliary: PhonemeLoss | None = None,
+        phonemes: PhonemeLoss | None = None,
+        intermediate: IntermediateLoss | None = None,
+        consistency: Consistency | None = None,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -98,7 +92,12 @@ class CTCTraining(lightning.LightningModule):
         self.model = model
         self.tokenizer = tokenizer
         self.augment = nn.ModuleList(augment)
-        self.auxiliary = auxiliary
+        self.phonemes = phonemes
+        self.intermediate = intermediate
+        self.consistency = consistency
+        for masks in augment:
+            if consistency and isinstance(masks, SpecAugment):
+                consistency.strengthen(masks)
         self.average_decay = average_decay
         self.average = deepcopy(model).requires_grad_(False) if average_decay else None
         self.seed = seed
@@ -111,6 +110,9 @@ class CTCTraining(lightning.LightningModule):
         self.samples: list[tuple[str, str, str]] = []
         self._words = self._characters = ErrorCounts()
         self._loss = (0.0, 0)
+        # Mean loss of the last step over the utterances of all ranks, and the sum of an epoch.
+        self.step_loss = float("nan")
+        self._epoch_loss = (0.0, 0)
 
     @property
     def result(self) -> CTCModel:
@@ -132,6 +134,15 @@ class CTCTraining(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.infeasible.clear()
         self.without_phonemes.clear()
+        self._epoch_loss = (0.0, 0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what an epoch has come to so far; it is the same on all ranks."""
+        checkpoint["epoch_loss"] = self._epoch_loss
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with an epoch's sums."""
+        self._epoch_loss = checkpoint.get("epoch_loss", (0.0, 0))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         data = data_of(self.trainer)
@@ -152,36 +163,82 @@ class CTCTraining(lightning.LightningModule):
         Raises:
             TrainingError: the loss is not finite; names the utterances.
         """
-        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
-        for augment in self.augment:
-            features = augment(features, lengths, batch.seeds)
-        losses = self._losses(features, lengths, batch)
+        losses = self.losses(*self.augmented_views(batch), batch)
         if self.reduction == "token":
             losses = losses / batch.token_lengths.clamp_min(1)
         # Distributed training averages gradients over ranks, each of which has its own share of
         # the utterances; this factor makes the average that of the whole batch.
         loss: Tensor = (losses * batch.weights).sum() * (self.trainer.world_size / batch.total)
-        if not torch.isfinite(loss):
+        self.step_loss = self._mean_over_ranks(loss)
+        if not math.isfinite(self.step_loss):
             raise TrainingError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}, on "
                 f"utterances {', '.join(batch.ids)}; lower optimizer.lr or look at their audio"
             )
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=batch.total)
+        total, count = self._epoch_loss
+        self._epoch_loss = (total + self.step_loss * batch.total, count + batch.total)
+        self.log("train/loss", self.step_loss, batch_size=batch.total)
         return loss
 
-    def _losses(self, features: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        # Of each utterance, (B,).
-        task = self.auxiliary
-        log_probs, inner, lengths = self.model.with_inner_frames(
-            features, lengths, task.layer if task else 0
-        )
-        result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
+    def _mean_over_ranks(self, loss: Tensor) -> float:
+        mean = loss.detach().clone()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(mean)
+        return mean.item() / self.trainer.world_size
+
+    def augmented_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute what the encoder is given in training.
+
+        Args:
+            batch: B utterances.
+
+        Returns:
+            Augmented features ``(N * B, T, F)``, first those of all first views, and frame counts
+            ``(N * B,)``; N is 2 with a consistency loss, otherwise 1.
+        """
+        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
+        views = []
+        for view in range(2 if self.consistency else 1):
+            augmented = features
+            for augment in self.augment:
+                # The lowest bit makes another seed of it, from which all draws are other ones.
+                augmented = augment(augmented, lengths, batch.seeds ^ view)
+            views.append(augmented)
+        return torch.cat(views), lengths.repeat(len(views))
+
+    def losses(self, features: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of each utterance, all tasks together.
+
+        Args:
+            features: ``(N * B, T, F)``, as ``augmented_views`` returns them.
+            lengths: ``(N * B,)``, int64, in frames.
+            batch: the B utterances.
+
+        Returns:
+            ``(B,)``, the mean over an utterance's N views.
+        """
+        views = len(features) // len(batch.ids)
+        tokens = batch.tokens.repeat(views, 1), batch.token_lengths.repeat(views)
+        layers = {self.phonemes.layer} if self.phonemes else set()
+        layers |= set(self.intermediate.layers) if self.intermediate else set()
+        log_probs, inner, lengths = self.model.with_inner_frames(features, lengths, layers)
+        result = ctc_loss(log_probs, lengths, *tokens)
         self._note_infeasible(batch, result, self.infeasible)
-        if task is None:
-            return result.losses
-        second: CTCLoss = task(inner, lengths, batch.texts)
-        self._note_infeasible(batch, second, self.without_phonemes)
-        return (1 - task.weight) * result.losses + task.weight * second.losses
+        losses = result.losses
+        if self.intermediate:
+            told = [self.model.inner_log_probs(inner[n]) for n in self.intermediate.layers]
+            losses = self.intermediate(losses, [ctc_loss(p, lengths, *tokens) for p in told])
+        if self.phonemes:
+            texts = batch.texts * views
+            second: CTCLoss = self.phonemes(inner[self.phonemes.layer], lengths, texts)
+            self._note_infeasible(batch, second, self.without_phonemes)
+            share = self.phonemes.weight
+            losses = (1 - share) * losses + share * second.losses
+        if self.consistency:
+            apart = self.consistency(log_probs, lengths)
+            # What has no alignment teaches nothing; it is named instead.
+            losses = losses + self.consistency.scale * torch.where(result.feasible, apart, 0.0)
+        return losses.view(views, -1).mean(dim=0)
 
     def optimizer_step(
         self,
@@ -205,7 +262,8 @@ class CTCTraining(lightning.LightningModule):
 
     def _note_infeasible(self, batch: Batch, result: CTCLoss, names: set[str]) -> None:
         if not bool(result.feasible.all()):
-            for identity, feasible in zip(batch.ids, result.feasible.tolist(), strict=True):
+            views = len(result.feasible) // len(batch.ids)
+            for identity, feasible in zip(batch.ids * views, result.feasible.tolist(), strict=True):
                 if not feasible:
                     names.add(identity)
 
@@ -214,11 +272,13 @@ class CTCTraining(lightning.LightningModule):
         self._loss = (0.0, 0)
         self.samples = []
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(  # type: ignore[override]  # Callbacks get what it returns.
+        self, batch: Batch, batch_idx: int
+    ) -> Validated | None:
         """Decode a batch greedily and count its errors."""
         if not bool(batch.weights.any()):
             # It only keeps an otherwise idle rank in step.
-            return
+            return None
         log_probs, lengths = self.result(batch.waveforms, batch.sample_lengths)
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
         total, count = self._loss
@@ -230,6 +290,7 @@ class CTCTraining(lightning.LightningModule):
             self._characters += count_errors(list(reference), list(text))
             # The ids that sort first, so the same utterances are shown after every epoch.
             self.samples = sorted([*self.samples, (identity, reference, text)])[:SAMPLES]
+        return Validated(log_probs, lengths)
 
     def on_validation_epoch_end(self) -> None:
         """Sum counts over ranks: the error rate is that of one process over the whole set."""
@@ -253,13 +314,14 @@ class CTCTraining(lightning.LightningModule):
         """Give the figures of the last epoch as plain numbers."""
         metrics = self.trainer.callback_metrics
         names = {
-            "loss": "train/loss_epoch",
             "valid_loss": "val/loss",
             "valid_wer": "val/wer",
             "valid_cer": "val/cer",
             "lr": "lr",
         }
-        return {name: float(metrics[key]) for name, key in names.items() if key in metrics}
+        found = {name: float(metrics[key]) for name, key in names.items() if key in metrics}
+        total, count = self._epoch_loss
+        return {"loss": total / max(1, count), **found}
 
 
 def _counts(counts: ErrorCounts) -> list[int]:

@@ -26,6 +26,8 @@ CHANGEABLE = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.log_every_n_steps",
+    "trainer.timeout_minutes",
+    "logging.",
 )
 
 
@@ -58,7 +60,9 @@ class RunFolder:
         """
         path = self.path / CONFIG_NAME
         if not path.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            # The main process of a run on several machines may be writing the configuration now.
+            others = self.path.exists() and any(self.path.iterdir())
+            if others and is_main_process():
                 raise TrainingError(
                     f"{self.path} holds files but no run of `asr train`; choose an empty or new "
                     "output_dir"

@@ -1,9 +1,7 @@
-"""What happens around the steps: checkpoints, the best model's export, and the report."""
+"""Progress while an epoch runs, and its figures when it ends."""
 
 import json
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -13,84 +11,10 @@ from tqdm import tqdm
 
 from asr.data import Batch
 from asr.files import atomic_write
+from asr.training.agreement import gathered
 from asr.training.data import data_of
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder
-
-
-class Checkpoints(Callback):
-    """Saves the last state and exports the best model.
-
-    ``last.ckpt`` is written after each epoch and every so many steps; ``model/`` is the model with
-    the lowest validation WER so far, the lower loss where two are equal.
-
-    Args:
-        run: the run's folder.
-        every_steps: optimizer steps between checkpoints within an epoch.
-        export: writes a model folder, given its place and facts about the epoch.
-    """
-
-    def __init__(
-        self, run: RunFolder, every_steps: int, export: Callable[[Path, dict[str, Any]], None]
-    ) -> None:
-        self.run = run
-        self.every_steps = every_steps
-        self.export = export
-        self.best = (float("inf"), float("inf"))
-        self.best_epoch = -1
-        self._saved_step = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": list(self.best), "best_epoch": self.best_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = (state_dict["best"][0], state_dict["best"][1])
-        self.best_epoch = state_dict["best_epoch"]
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
-        data = data_of(trainer)
-        done, count = batch_idx + 1, data.batch_count(trainer.current_epoch)
-        data.note_position(trainer.current_epoch, done)
-        # The end of the epoch has a checkpoint of its own, after validation; and between two
-        # optimizer steps there are gradients that no checkpoint holds.
-        if done == count or done % trainer.accumulate_grad_batches:
-            return
-        if trainer.global_step - self._saved_step >= self.every_steps:
-            self._save(trainer)
-
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
-    ) -> None:
-        assert isinstance(module, CTCTraining)
-        data_of(trainer).note_position(trainer.current_epoch + 1, 0)
-        summary = module.state_summary()
-        score = (summary["valid_wer"], summary["valid_loss"])
-        if score < self.best:
-            self.best, self.best_epoch = score, trainer.current_epoch
-            if trainer.is_global_zero:
-                self.export(self.run.model, {"epoch": trainer.current_epoch + 1, **summary})
-        self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        self._saved_step = trainer.global_step
-        beside = self.run.path / ".last.ckpt.part"
-        try:
-            trainer.save_checkpoint(beside)
-            if trainer.is_global_zero:
-                beside.replace(self.run.last_checkpoint)
-        finally:
-            if trainer.is_global_zero:
-                beside.unlink(missing_ok=True)
 
 
 class Report(Callback):
@@ -114,6 +38,22 @@ class Report(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.records = list(state_dict["records"])
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        assert isinstance(module, CTCTraining)
+        if trainer.is_global_zero:
+            data, tokenizer = data_of(trainer), module.tokenizer
+            hours = sum(u.duration for u in data.train_set.utterances) / 3600
+            print(
+                f"{'going on' if trainer.global_step else 'training'} in {self.run.path}\n"
+                f"{module.model.parameter_count() / 1e6:.2f} M parameters, "
+                f"{tokenizer.vocabulary_size} tokens ({tokenizer.kind}), "
+                f"{len(data.train_set)} utterances ({hours:.2f} h) to train on, "
+                f"{len(data.valid_set)} to validate on, {data.batch_count(0)} batches of "
+                f"{data.sampler.batch_seconds:g} s an epoch, "
+                f"{100 * data.sampler.padding_share(0):.1f} % padding",
+                flush=True,
+            )
 
     def on_train_epoch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
@@ -159,36 +99,41 @@ class Report(Callback):
         self._train_seconds = time.perf_counter() - self._started
         if self._bar is not None:
             self._bar.n = batch_idx + 1
-            self._bar.set_postfix(loss=f"{float(outputs['loss']):.2f}", refresh=False)
+            self._bar.set_postfix(loss=f"{module.step_loss:.2f}", refresh=False)
             self._bar.refresh()
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
     ) -> None:
         assert isinstance(module, CTCTraining)
+        # Each rank knows those of its own batches.
+        infeasible = set().union(*gathered(module.infeasible))
+        without_phonemes = set().union(*gathered(module.without_phonemes))
         record = {
             "epoch": trainer.current_epoch + 1,
             **module.state_summary(),
             "utterances_per_second": self._utterances / max(1e-9, self._train_seconds),
             "audio_hours_per_hour": self._audio_seconds / max(1e-9, self._train_seconds),
             "seconds": time.perf_counter() - self._started,
-            "infeasible": len(module.infeasible),
-            "without_phonemes": len(module.without_phonemes),
+            "infeasible": len(infeasible),
+            "without_phonemes": len(without_phonemes),
         }
         self.records = [*self.records, record]
         for name in ("utterances_per_second", "audio_hours_per_hour"):
             module.log(name, record[name], rank_zero_only=True)
+        module.log("train/loss_epoch", record["loss"], rank_zero_only=True)
         if self._bar is not None:
             self._bar.close()
             self._bar = None
         if trainer.is_global_zero:
             with atomic_write(self.run.history) as stream:
                 stream.writelines(json.dumps(line) + "\n" for line in self.records)
-            if isinstance(trainer.logger, TensorBoardLogger):
-                # Two spaces at a line's end break it in TensorBoard's Markdown.
-                pairs = "\n\n".join("  \n".join(sample) for sample in module.samples)
-                trainer.logger.experiment.add_text("valid/samples", pairs, trainer.global_step)
-            print(_epoch_lines(record, module), flush=True)
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    # Two spaces at a line's end break it in TensorBoard's Markdown.
+                    pairs = "\n\n".join("  \n".join(sample) for sample in module.samples)
+                    logger.experiment.add_text("valid/samples", pairs, trainer.global_step)
+            print(_epoch_lines(record, module.samples, infeasible, without_phonemes), flush=True)
 
     def on_exception(
         self,
@@ -200,7 +145,12 @@ class Report(Callback):
             self._bar.close()
 
 
-def _epoch_lines(record: dict[str, Any], module: CTCTraining) -> str:
+def _epoch_lines(
+    record: dict[str, Any],
+    samples: list[tuple[str, str, str]],
+    infeasible: set[str],
+    without_phonemes: set[str],
+) -> str:
     lines = [
         f"epoch {record['epoch']:3d}  loss {record['loss']:.2f}  dev loss "
         f"{record['valid_loss']:.2f}  dev WER {record['valid_wer']:.2f} %  "
@@ -208,18 +158,18 @@ def _epoch_lines(record: dict[str, Any], module: CTCTraining) -> str:
         f"{record['utterances_per_second']:.0f} utt/s  "
         f"{record['audio_hours_per_hour']:.0f} h audio/h  {record['seconds']:.0f} s"
     ]
-    for identity, reference, hypothesis in module.samples:
+    for identity, reference, hypothesis in samples:
         lines += [f"    {identity}", f"      ref {reference}", f"      hyp {hypothesis}"]
-    if module.infeasible:
-        names = ", ".join(sorted(module.infeasible)[:5])
+    if infeasible:
+        names = ", ".join(sorted(infeasible)[:5])
         lines.append(
-            f"    {len(module.infeasible)} utterances were too fast for their transcripts after "
+            f"    {len(infeasible)} utterances were too fast for their transcripts after "
             f"speed perturbation and taught nothing: {names}"
         )
-    if module.without_phonemes:
-        names = ", ".join(sorted(module.without_phonemes)[:5])
+    if without_phonemes:
+        names = ", ".join(sorted(without_phonemes)[:5])
         lines.append(
-            f"    {len(module.without_phonemes)} utterances were too fast for their phonemes and "
+            f"    {len(without_phonemes)} utterances were too fast for their phonemes and "
             f"taught only their tokens: {names}"
         )
     return "\n".join(lines)

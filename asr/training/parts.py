@@ -1,0 +1,250 @@
+"""A plain configuration becomes the parts of a training run, all checked before the first step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+
+from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation
+from asr.ctc import required_frames
+from asr.errors import ConfigError, TrainingError
+from asr.manifest import Utterance, read_manifest
+from asr.model import CTCModel, build_model
+from asr.schema import build, check_keys
+from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
+from asr.training.averaging import KeptWeights
+from asr.training.checkpoints import Every
+from asr.training.consistency import Consistency
+from asr.training.data import SpeechData
+from asr.training.loggers import Logging
+from asr.training.module import CTCTraining
+from asr.training.run import RunFolder, is_main_process
+
+SECTIONS = (
+    "name",
+    "seed",
+    "output_dir",
+    "data",
+    "tokenizer",
+    "model",
+    "augment",
+    "auxiliary",
+    "optimizer",
+    "trainer",
+    "checkpoint",
+    "averaging",
+    "logging",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training run consists of.
+
+    Attributes:
+        module: the model with its losses and optimizer.
+        data: the batches.
+        tokenizer: the vocabulary.
+        trainer_options: arguments of ``lightning.Trainer``.
+        every: how often a checkpoint is written.
+        logging: what records are kept.
+        kept: keeps the weights of some epochs.
+    """
+
+    module: CTCTraining
+    data: SpeechData
+    tokenizer: Tokenizer
+    trainer_options: dict[str, Any]
+    every: Every
+    logging: Logging
+    kept: KeptWeights
+
+
+def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
+    """Build and check everything that training needs; nothing is written.
+
+    Args:
+        config: plain values as in ``conf/train.yaml``.
+        run: its tokenizer is used if it has one already.
+
+    Raises:
+        ConfigError: an unknown key, a missing or impossible value.
+        ManifestError, TokenizerError, TrainingError: the data does not fit.
+    """
+    seed = whole_number(config["seed"], "seed", least=0)
+    data_options = dict(config["data"])
+    train_set = _manifests(data_options.pop("train", None), "data.train")
+    valid_set = _manifests(data_options.pop("valid", None), "data.valid")
+    _check_apart(train_set, valid_set)
+    tokenizer = _tokenizer(config["tokenizer"], train_set, run)
+    check_keys(config["augment"], ("speed", "warp", "specaugment"), "augment")
+    factors = config["augment"].get("speed")
+    speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
+    lightning.seed_everything(seed, verbose=False)
+    model = build_model(config["model"], tokenizer.vocabulary_size)
+    skip = data_options.pop("skip_infeasible", False)
+    if not isinstance(skip, bool):
+        raise ConfigError(f"data.skip_infeasible is {skip!r}; expected true or false")
+    train_set = _feasible(train_set, tokenizer, model, skip)
+    data = build(
+        SpeechData,
+        data_options,
+        "data",
+        train=train_set,
+        valid=valid_set,
+        tokenizer=tokenizer,
+        sample_rate=model.sample_rate,
+        speed=speed,
+        seed=seed,
+    )
+    module = build(
+        CTCTraining,
+        config["optimizer"],
+        "optimizer",
+        model=model,
+        tokenizer=tokenizer,
+        augment=feature_augmentation(config["augment"], model),
+        **auxiliary_losses(config["auxiliary"], train_set, model),
+        seed=seed,
+    )
+    every = build(Every, config["checkpoint"], "checkpoint")
+    kept = build(KeptWeights, config.get("averaging", {}), "averaging", folder=run.path)
+    records = build(Logging, config.get("logging", {}), "logging")
+    whole_number(config["trainer"].get("max_epochs"), "trainer.max_epochs", least=1)
+    return Parts(module, data, tokenizer, dict(config["trainer"]), every, records, kept)
+
+
+def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn.Module]:
+    """Build what changes training features, in the order it is applied.
+
+    Args:
+        options: the config's ``augment``; ``speed`` is not looked at, it changes waveforms.
+        model: tells the frequencies of the bands.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    found: list[nn.Module] = []
+    if (widest := options.get("warp")) is not None:
+        centres = model.features.band_centres()
+        found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))
+    if (masks := options.get("specaugment")) is not None:
+        found.append(build(SpecAugment, masks, "augment.specaugment"))
+    return found
+
+
+def auxiliary_losses(
+    options: Mapping[str, Any], train_set: Sequence[Utterance], model: CTCModel
+) -> dict[str, nn.Module | None]:
+    """Build what is learned beside the tokens, as the config asks.
+
+    Args:
+        options: the config's ``auxiliary``.
+        train_set: tells the words.
+        model: tells the size and number of its layers.
+
+    Returns:
+        Arguments of ``CTCTraining``.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    check_keys(options, ("phonemes", "intermediate", "consistency"), "auxiliary")
+    width, depth = model.encoder.width, len(model.encoder.layers)
+    found: dict[str, nn.Module | None] = {}
+    if (own := options.get("phonemes")) is not None:
+        texts = [utterance.text for utterance in train_set]
+        where = "auxiliary.phonemes"
+        found["phonemes"] = task = build(PhonemeLoss, own, where, texts=texts, width=width)
+        if not 1 <= task.layer <= depth:
+            raise ConfigError(f"{where}.layer is {task.layer}; the encoder has layers 1 to {depth}")
+    if (own := options.get("intermediate")) is not None:
+        where = "auxiliary.intermediate"
+        found["intermediate"] = build(IntermediateLoss, own, where, depth=depth)
+    if (own := options.get("consistency")) is not None:
+        found["consistency"] = build(Consistency, own, "auxiliary.consistency")
+    return found
+
+
+def whole_number(value: Any, where: str, least: int) -> int:
+    """Check that a value is a whole number.
+
+    Raises:
+        ConfigError: it is none, or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{where} is {value!r}; expected a whole number, {least} or more")
+    return value
+
+
+def _manifests(paths: Any, where: str) -> list[Utterance]:
+    if not paths:
+        raise ConfigError(f"{where} names no manifest; `asr prepare` writes them")
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    utterances = [utterance for path in paths for utterance in read_manifest(path)]
+    if len({utterance.id for utterance in utterances}) < len(utterances):
+        raise ConfigError(f"{where}: an id stands in more than one of {', '.join(paths)}")
+    return utterances
+
+
+def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance]) -> None:
+    both = {u.id for u in train_set} & {u.id for u in valid_set}
+    if both:
+        raise TrainingError(
+            f"{len(both)} utterances stand in data.train and in data.valid, such as "
+            f"'{min(both)}'; an error measured on training data says nothing"
+        )
+    heard = {u.speaker for u in train_set} & {u.speaker for u in valid_set} - {""}
+    if heard and is_main_process():
+        print(
+            f"note: speakers {', '.join(sorted(heard)[:5])} are in data.train and in data.valid; "
+            "the dev WER will be lower than for new voices"
+        )
+
+
+def _tokenizer(
+    options: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder
+) -> Tokenizer:
+    check_keys(options, ("kind", "vocabulary_size", "model_type", "folder"), "tokenizer")
+    if run.tokenizer.exists():
+        return load_tokenizer(options["kind"], run.tokenizer)
+    if options.get("folder"):
+        return load_tokenizer(options["kind"], Path(options["folder"]))
+    texts = (utterance.text for utterance in train_set)
+    return train_tokenizer(
+        options["kind"], texts, options.get("vocabulary_size"), options.get("model_type")
+    )
+
+
+def _feasible(
+    utterances: Sequence[Utterance], tokenizer: Tokenizer, model: CTCModel, skip: bool
+) -> list[Utterance]:
+    # Fewer encoder frames than tokens and repeats: CTC has no alignment at all.
+    kept, short = [], []
+    for utterance in utterances:
+        try:
+            tokens = torch.tensor([tokenizer.encode(utterance.text)])
+        except Exception as error:
+            raise type(error)(f"utterance '{utterance.id}': {error}") from error
+        samples = torch.tensor([int(utterance.duration * model.sample_rate)])
+        have = int(model.frame_lengths(samples))
+        need = int(required_frames(tokens, torch.tensor([tokens.shape[1]])))
+        if have >= need:
+            kept.append(utterance)
+        else:
+            short.append(f"'{utterance.id}' ({have} frames, {need} needed)")
+    if short and not skip:
+        raise TrainingError(
+            f"{len(short)} utterances are too short for their transcripts: {', '.join(short[:5])}; "
+            "lower model.encoder.subsampling, or leave them out with data.skip_infeasible=true"
+        )
+    if short and is_main_process():
+        print(f"left out, too short for their transcripts: {len(short)}: {', '.join(short)}")
+    if not kept:
+        raise TrainingError("no utterance is left to train on")
+    return kept

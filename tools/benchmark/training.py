@@ -1,0 +1,248 @@
+"""Hours of audio that training takes in an hour, and where the time goes.
+
+    python tools/benchmark/training.py [--model gru_small] [--manifest data/an4/train.jsonl]
+
+Takes whole training steps, reading included, of a model of conf/model: in float32 with batches of
+like length (the baseline), with batches of any length, in bfloat16, and with a compiled front end,
+in turns. Then it splits a step of the baseline into its stages and names the floor: the step's
+operations at the rate of one large matrix product. Without a manifest it makes utterances of noise,
+as long as LibriSpeech's.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from tqdm import tqdm
+
+from asr.audio import write_flac
+from asr.augment import SpecAugment, SpeedPerturbation
+from asr.ctc import ctc_loss
+from asr.data import Batch, BatchSampler, Draw, SpeechDataset
+from asr.manifest import Utterance, read_manifest
+from asr.model import build_model
+from asr.tokenizer import CharacterTokenizer, Tokenizer
+from asr.training.estimate import count_operations
+from asr.training.module import CTCTraining
+
+ROOT = Path(__file__).parents[2]
+RATE = 16000
+WARM_UPS = 1
+LETTERS = "ETAOINSHRDLU"
+
+
+def noise_corpus(folder: Path, count: int) -> list[Utterance]:
+    """Write noise as long as LibriSpeech's utterances: most of them 11 to 16 seconds."""
+    draw = np.random.default_rng(0)
+    utterances = []
+    for number in range(count):
+        seconds = draw.uniform(11, 16.5) if draw.random() < 0.7 else draw.uniform(2, 11)
+        # Smoothed, since FLAC takes longer for white noise than for speech.
+        noise = np.convolve(draw.standard_normal(int(seconds * RATE)), np.ones(16) / 16, "same")
+        path = folder / f"{number:03d}.flac"
+        write_flac(path, (0.1 * noise).astype(np.float32), RATE)
+        # Three subwords a second, about as many as English read aloud has.
+        text = "".join(draw.choice(list(LETTERS), int(3 * seconds)))
+        utterances.append(Utterance(path.stem, str(path), len(noise) / RATE, text))
+    return utterances
+
+
+def build(args: argparse.Namespace, tokenizer: Tokenizer) -> CTCTraining:
+    """The model with its augmentation, as `asr train` trains it."""
+    config = yaml.safe_load((ROOT / "conf" / "model" / f"{args.model}.yaml").read_text())
+    torch.manual_seed(0)
+    model = build_model(config, max(args.vocabulary, tokenizer.vocabulary_size))
+    masks = SpecAugment(time_masks=5, time_width=40, time_ratio=0.05)
+    return CTCTraining(model, tokenizer, [masks]).train()
+
+
+def batches(utterances: list[Utterance], args: argparse.Namespace, buckets: bool) -> list[Any]:
+    """Draws of some batches of an epoch, evenly spread, of like or of any length."""
+    speed = SpeedPerturbation()
+    sampler = BatchSampler(utterances, args.batch_seconds, seed=1, speed=speed)
+    if buckets:
+        formed = sampler.batches(0)
+    else:
+        # As many utterances a batch as fit were all of them as long as the longest.
+        order = np.random.default_rng(0).permutation(len(utterances))
+        longest = max(u.duration for u in utterances) / 0.9
+        size = max(1, int(args.batch_seconds // longest))
+        seeds = {d.utterance: d.seed for batch in sampler.batches(0) for d in batch}
+        formed = [
+            [Draw(int(i), seeds[int(i)], 1.0, size) for i in order[start : start + size]]
+            for start in range(0, len(order) - size + 1, size)
+        ]
+    places = np.linspace(0, len(formed) - 1, min(args.steps, len(formed))).round()
+    return [formed[int(place)] for place in places]
+
+
+class Step:
+    """A whole training step: reading, forward, backward, optimizer."""
+
+    def __init__(
+        self,
+        module: CTCTraining,
+        dataset: SpeechDataset,
+        draws: list[Any],
+        context: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.module = module
+        self.dataset = dataset
+        self.draws = draws
+        self.context = context
+        self.optimizer = module.configure_optimizers()
+
+    def __call__(self, number: int) -> float:
+        """Take a step and give the seconds of audio in it."""
+        batch = self.dataset.__getitems__(self.draws[number % len(self.draws)])
+        assert isinstance(batch, Batch)
+        with self.context():
+            losses = self.module.losses(*self.module.augmented_views(batch), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+        self.optimizer.step()
+        return float(batch.sample_lengths.sum()) / RATE
+
+
+def compiled_front_end(args: argparse.Namespace, tokenizer: Tokenizer) -> CTCTraining:
+    """The module with log-mel features and subsampling compiled for any length."""
+    module = build(args, tokenizer)
+    # In place: the parts keep their names.
+    module.model.features.compile(dynamic=True)
+    module.model.encoder.subsampling.compile(dynamic=True)
+    return module
+
+
+def contenders(
+    args: argparse.Namespace, utterances: list[Utterance], tokenizer: Tokenizer
+) -> dict[str, Step]:
+    """What is compared."""
+    dataset = SpeechDataset(utterances, tokenizer, RATE, SpeedPerturbation())
+    alike, mixed = (batches(utterances, args, buckets) for buckets in (True, False))
+
+    def plain() -> AbstractContextManager[Any]:
+        return torch.autocast("cpu", enabled=False)
+
+    def halved() -> AbstractContextManager[Any]:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    module = build(args, tokenizer)
+    found = {
+        "float32, like lengths": Step(module, dataset, alike, plain),
+        "float32, any lengths": Step(module, dataset, mixed, plain),
+        "front end compiled": Step(compiled_front_end(args, tokenizer), dataset, alike, plain),
+    }
+    if not args.skip_bf16:
+        found["bfloat16, like lengths"] = Step(build(args, tokenizer), dataset, alike, halved)
+    return found
+
+
+def stages(step: Step) -> dict[str, float]:
+    """Seconds of each stage of a step, the median over all batches."""
+    module, model = step.module, step.module.model
+    times: dict[str, list[float]] = {}
+
+    def lap(name: str, since: float) -> float:
+        now = time.perf_counter()
+        times.setdefault(name, []).append(now - since)
+        return now
+
+    for draws in tqdm(step.draws, "stages", file=sys.stderr, leave=False):
+        now = time.perf_counter()
+        batch = step.dataset.__getitems__(draws)
+        assert isinstance(batch, Batch)
+        now = lap("load", now)
+        features, lengths = module.augmented_views(batch)
+        now = lap("features", now)
+        log_probs, lengths = model.classify(features, lengths)
+        now = lap("encoder, forward", now)
+        inner = log_probs.detach().requires_grad_()
+        loss = ctc_loss(inner, lengths, batch.tokens, batch.token_lengths).losses.mean()
+        loss.backward()
+        now = lap("CTC, forward and backward", now)
+        step.optimizer.zero_grad(set_to_none=True)
+        log_probs.backward(inner.grad)
+        now = lap("encoder, backward", now)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        step.optimizer.step()
+        lap("optimizer", now)
+    return {name: statistics.fmean(values) for name, values in times.items()}
+
+
+def matmul_rate() -> float:
+    """Floating-point operations a second of a large matrix product."""
+    a, b, out = (torch.randn(1024, 1024) for _ in range(3))
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        return time.perf_counter() - start
+
+    return 2 * 1024**3 / min(seconds() for _ in range(30))
+
+
+def compare(args: argparse.Namespace, utterances: list[Utterance]) -> None:
+    """Measure all contenders in turns and print the tables."""
+    tokenizer = CharacterTokenizer.train(u.text for u in utterances)
+    steps = contenders(args, utterances, tokenizer)
+    module = next(iter(steps.values())).module
+    flops, _ = count_operations(module)
+    rate = matmul_rate()
+    print(
+        f"{args.model}, {module.model.parameter_count() / 1e6:.1f} M parameters, batches of "
+        f"{args.batch_seconds:g} s, {args.threads} threads, torch {torch.__version__}, "
+        f"{rate / 1e9:.0f} GFLOP/s, {flops / 1e9:.2f} GFLOP a second of audio"
+    )
+    audio = dict.fromkeys(steps, 0.0)
+    taken = dict.fromkeys(steps, 0.0)
+    for number in tqdm(range(args.steps + WARM_UPS), "steps", file=sys.stderr, leave=False):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            seconds = step(number)
+            if number >= WARM_UPS:
+                taken[name] += time.perf_counter() - start
+                audio[name] += seconds
+    floor = rate / flops
+    base = audio["float32, like lengths"] / taken["float32, like lengths"]
+    print(f"\n  {'hours of audio in an hour':28}{'h/h':>8}{'x first':>9}{'of floor':>10}")
+    for name in steps:
+        speed = audio[name] / taken[name]
+        print(f"  {name:28}{speed:8.0f}{speed / base:9.2f}{speed / floor:10.0%}")
+    print(f"  {'floor: products alone':28}{floor:8.0f}")
+    spent = stages(steps["float32, like lengths"])
+    whole = sum(spent.values())
+    print(f"\n  {'stage of the first':28}{'ms':>8}{'share':>9}")
+    for name, value in spent.items():
+        print(f"  {name:28}{1e3 * value:8.0f}{value / whole:9.1%}")
+
+
+def main() -> None:
+    """Read the command line and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="gru_small", help="of conf/model (default gru_small)")
+    parser.add_argument("--manifest", type=Path, help="utterances (default: noise is made)")
+    parser.add_argument("--vocabulary", type=int, default=256, help="tokens (default 256)")
+    parser.add_argument("--batch-seconds", type=float, default=120.0)
+    parser.add_argument("--steps", type=int, default=6, help="of each contender")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--skip-bf16", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(
+            args, read_manifest(args.manifest) if args.manifest else noise_corpus(Path(folder), 120)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -199,14 +199,15 @@ def _perplexity(args: argparse.Namespace) -> int:
 
 
 def _tokenizer(args: argparse.Namespace) -> "Tokenizer | None":
-    from asr.model_folder import load_model
-
     if args.unit == "word":
         if args.model:
             raise UsageError("-m MODEL goes with --unit token; words need no model")
         return None
     if not args.model:
         raise UsageError("--unit token needs -m MODEL, whose tokens are counted")
+    # Torch comes with it, which words can do without.
+    from asr.model_folder import load_model
+
     return load_model(args.model).tokenizer
 
 

@@ -13,7 +13,7 @@ from asr.lm.tokens import token_names
 from asr.manifest import read_manifest
 from asr.tokenizer import Tokenizer
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 
 
 def read_blocks(paths: Sequence[Path | str], block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ _MAX_SENTENCE = 40
 def generate_sentences(words: int, vocabulary_size: int = 60_000, seed: int = 0) -> list[str]:
     """Make sentences in which words follow a Zipf-Mandelbrot law and pairs recur.
 
-    After two words, three times in four the next one is drawn from a list that belongs to these
+    After two words, five times in six the next one is drawn from a list that belongs to these
     two or to the last one, otherwise from all words.
 
     Args:
@@ -29,11 +29,11 @@ def generate_sentences(words: int, vocabulary_size: int = 60_000, seed: int = 0)
         last, before = text[:, i - 1], text[:, i - 2]
         kind = rng.random(len(text))
         # The follower of rank k is the word at a place that the context and k decide.
-        rank = rng.zipf(1.4, len(text)) % 5000
-        context = np.where(kind < 0.35, last * 7919 + before * 104_729, last * 7919)
+        rank = rng.zipf(1.6, len(text)) % 5000
+        context = np.where(kind < 0.4, last * 7919 + before * 104_729, last * 7919)
         place = ((context + rank * 15_485_863) * 2_654_435_761 % 2**32) / 2**32
         follower = np.minimum(np.searchsorted(cumulative, place), vocabulary_size - 1)
-        text[:, i] = np.where(kind < 0.75, follower, text[:, i])
+        text[:, i] = np.where(kind < 5 / 6, follower, text[:, i])
     names = np.array([_name(i) for i in range(vocabulary_size)])
     return [
         " ".join(names[row[:length]]) for row, length in zip(text, lengths.tolist(), strict=True)

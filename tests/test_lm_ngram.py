@@ -268,6 +268,10 @@ def test_perplexity_of_tokens_is_given_per_word_too(tmp_path):
     for tokenizer in small_tokenizers().values():
         model = small_model(tmp_path, tokenizer)
         assert model.units.kind == "token"
+        # Tokens that no sentence has are known all the same, and the sum is still one.
+        assert len(model.words) == 3 + tokenizer.vocabulary_size - 1
+        row = 10 ** model.log10_probs(model.score(model.start(), 5)[1])
+        assert np.delete(row, START).sum() == pytest.approx(1, abs=2e-6)
         found = measure_perplexity(NGramSentences(model, tokenizer), SENTENCES)
         words = sum(len(sentence.split()) for sentence in SENTENCES)
         tokens = sum(len(tokenizer.encode(sentence)) for sentence in SENTENCES)

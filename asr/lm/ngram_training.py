@@ -15,7 +15,7 @@ from asr.lm.kneser_ney import estimate, last_in_suffix_order
 from asr.lm.levels import build_levels
 from asr.lm.ngram import Units
 from asr.lm.ngram_file import write_ngram
-from asr.lm.tokens import fingerprint
+from asr.lm.tokens import fingerprint, token_names
 from asr.lm.vocabulary import GrowingVocabulary, encode_blocks
 from asr.lm.workspace import Array, Column, Workspace
 from asr.tokenizer import Tokenizer
@@ -133,6 +133,10 @@ def _encode(
     if tokenizer:
         blocks = spell_blocks(blocks, tokenizer)
     sentences = encode_blocks(blocks, vocabulary, column)
+    if tokenizer:
+        # Tokens that the text lacks get what the unknown one gets, each its own.
+        for name in token_names(tokenizer)[1:]:
+            _ = vocabulary[name.encode()]
     ids = column.finish()
     if not sentences:
         raise TextError(f"no word in {', '.join(map(str, texts))}; expected a sentence a line")

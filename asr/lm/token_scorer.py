@@ -8,6 +8,8 @@ from asr.lm.tokens import fingerprint, token_names
 from asr.tokenizer import Tokenizer
 
 LN10 = math.log(10)
+# Answers that are kept.
+_CACHED = 1 << 20
 
 
 class TokenNGramScorer:
@@ -38,6 +40,8 @@ class TokenNGramScorer:
     def score(self, state: int, token: int) -> tuple[float, int]:
         found = self._known.get((state, token))
         if found is None:
+            if len(self._known) > _CACHED:
+                self._known.clear()
             log10_prob, following = self.model.score(state, self._ids[token])
             found = self._known[state, token] = log10_prob * self._scale, following
         return found

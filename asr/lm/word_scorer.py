@@ -91,6 +91,7 @@ class WordNGramScorer:
         self._names = np.flatnonzero(~spelled).tolist()
         self._continuations: dict[int, tuple[Places, Places]] = {}
         self._best_unigrams: dict[tuple[int, int], float] = {}
+        self._unknowns: dict[int, float] = {}
         self._best: dict[State, float] = {}
         self._known: dict[tuple[State, int], tuple[float, State]] = {}
 
@@ -101,8 +102,8 @@ class WordNGramScorer:
         found = self._known.get((state, token))
         if found is None:
             if len(self._known) > _CACHED:
-                self._known.clear()
-                self._best.clear()
+                for cache in (self._known, self._best, self._unknowns, self._continuations):
+                    cache.clear()
             found = self._known[state, token] = self._score(state, token)
         return found
 
@@ -146,7 +147,7 @@ class WordNGramScorer:
             return 0.0
         found = self._best.get(state)
         if found is None:
-            unknown = self.model.score(context, UNKNOWN)[0]
+            unknown = self._unknown_in(context)
             found = self._unknown(unknown, penalty=True)
             if node != NONE:
                 low, high = self.lexicon.low[node], self.lexicon.high[node]
@@ -154,6 +155,12 @@ class WordNGramScorer:
                 if bisect_left(self._names, low) < bisect_left(self._names, high):
                     found = max(found, self._unknown(unknown, penalty=False))
             self._best[state] = found
+        return found
+
+    def _unknown_in(self, context: int) -> float:
+        found = self._unknowns.get(context)
+        if found is None:
+            found = self._unknowns[context] = self.model.score(context, UNKNOWN)[0]
         return found
 
     def _best_known(self, context: int, low: int, high: int) -> float:

@@ -20,7 +20,7 @@ from asr.media import (
     media_installed,
     open_source,
 )
-from asr.resampling import Samples, resample_blocks, resampled_length
+from asr.resampling import Samples, recut_blocks, resample_blocks, resampled_length
 from asr.resampling import resample as resample
 
 # Lossy codecs pad: an mp3 without gapless tags differs from its source by the encoder's delay (up
@@ -232,7 +232,7 @@ class AudioStream(Iterator[Samples]):
         self.warnings: tuple[str, ...] = ()
         self.damaged = False
         blocks = resample_blocks(self._decode(), self._source.sample_rate, self.sample_rate)
-        self._blocks = blocks if block_samples is None else _recut(blocks, block_samples)
+        self._blocks = blocks if block_samples is None else recut_blocks(blocks, block_samples)
 
     @property
     def decoded_seconds(self) -> float:
@@ -308,6 +308,12 @@ class AudioStream(Iterator[Samples]):
                 f"is damaged: {self.decoded_seconds:.2f} s could be decoded and its header does "
                 f"not say how much there was{why}{remedy}"
             )
+        elif self.declared_seconds and -missing > TOLERANCE_SECONDS:
+            self._warn(
+                f"holds {-missing:.2f} s more than the {self.declared_seconds:.2f} s that its "
+                f"header promises; all of it was decoded{why}",
+                damaged=False,
+            )
         elif reasons:
             self._warn(f"is damaged, though its full length was decoded{why}", damaged=False)
         elif isinstance(source, SoundFileSource) and source.doubt:
@@ -331,20 +337,3 @@ def _collect(stream: AudioStream) -> Audio:
 def _join(blocks: Iterable[Samples]) -> Samples:
     joined = list(blocks)
     return joined[0] if len(joined) == 1 else np.concatenate(joined)
-
-
-def _recut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
-    """Yield the same samples in blocks of ``size``, the last one shorter."""
-    held: list[Samples] = []
-    missing = size
-    for block in blocks:
-        rest = block
-        while len(rest) >= missing:
-            held.append(rest[:missing])
-            yield held[0] if len(held) == 1 else np.concatenate(held)
-            rest, held, missing = rest[missing:], [], size
-        if len(rest):
-            held.append(rest)
-            missing -= len(rest)
-    if held:
-        yield np.concatenate(held)

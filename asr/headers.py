@@ -11,6 +11,7 @@ _CLIPPED_SIZE = r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)"
 _SMALLEST_PLACEHOLDER = 0x7FFFF000
 _XING_FRAMES, _XING_BYTES = 1, 2
 _MP3_TRAILER_BYTES = 4096
+_FLAC_TAIL_BYTES = 1 << 17
 _OGG_LAST_PAGE, _LARGEST_OGG_PAGE = 4, 65307
 
 
@@ -43,6 +44,63 @@ def frames_in_fact(sound: soundfile.SoundFile) -> int:
     frames = int(fact[1])
     # Some writers add a block that is nothing but filling.
     return frames if 0 < sound.frames - frames < 2 * int(block[1]) else 0
+
+
+def bytes_behind_sound(sound: soundfile.SoundFile) -> int:
+    """Return the bytes behind a WAV file's sound that belong to nothing, 0 if there are none.
+
+    Where the header gives too short a length, they are the rest of the sound.
+    """
+    strange = re.search(r"Unknown chunk marker .* at position (\d+)", sound.extra_info)
+    length = re.search(r"^Length : (\d+)", sound.extra_info, re.MULTILINE)
+    if not sound.format.startswith("WAV") or not strange or not length:
+        return 0
+    return max(0, int(length[1]) - int(strange[1]))
+
+
+def flac_frames_at_end(path: Path) -> int:
+    """Return where the last frame of a FLAC file begins, in samples from the start; 0 if unknown.
+
+    Source: RFC 9639, section 9.1, frame header.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _FLAC_TAIL_BYTES))
+        tail = stream.read()
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0:
+        header = tail[at : at + 16]
+        if len(header) >= 6 and header[1] in (0xF8, 0xF9) and (start := _flac_start(header)):
+            return start
+    return 0
+
+
+def _flac_start(header: bytes) -> int:
+    """Return the first sample of the frame with this header, 0 if it is none."""
+    # The number is written as UTF-8 writes a character: leading ones count its bytes.
+    first = header[4]
+    ones = 8 - (first ^ 0xFF).bit_length()
+    size = max(1, ones)
+    code = header[2] >> 4
+    blocks = {1: 192, **{k: 576 << (k - 2) for k in range(2, 6)}}
+    blocks |= {k: 256 << (k - 8) for k in range(8, 16)}
+    extra = {6: 1, 7: 2}.get(code, 0) + {12: 1, 13: 2, 14: 2}.get(header[2] & 15, 0)
+    end = 4 + size + extra
+    if ones in (1, 8) or len(header) <= end or _crc8(header[:end]) != header[end]:
+        return 0
+    number = first & (0x7F >> ones)
+    for byte in header[5 : 4 + size]:
+        number = number << 6 | byte & 0x3F
+    # With blocks of one size the frames are counted, else the samples.
+    return number if header[1] & 1 else number * blocks.get(code, 0)
+
+
+def _crc8(data: bytes) -> int:
+    remainder = 0
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x07 if remainder & 0x80 else 0)) & 0xFF
+    return remainder
 
 
 def mp3_length_is_known(path: Path) -> bool:

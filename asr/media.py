@@ -14,6 +14,8 @@ from asr.channels import channels_of, one_channel
 from asr.errors import AudioError
 from asr.headers import (
     OPEN_LENGTH,
+    bytes_behind_sound,
+    flac_frames_at_end,
     frames_in_fact,
     frames_in_header,
     mp3_length_is_known,
@@ -83,6 +85,20 @@ class SoundFileSource:
             self.doubt = (
                 "is an MP3 without a trustworthy length in its header, where soundfile may stop "
                 f"too soon; install PyAV, which reads it to its end: {INSTALL_HINT}"
+            )
+        elif self.format == "FLAC" and (last := flac_frames_at_end(path)) >= declared > 0:
+            self.may_stop_early = True
+            self.doubt = (
+                f"says that it has {declared / self.sample_rate:.2f} s, but its last frame begins "
+                f"at {last / self.sample_rate:.2f} s; soundfile stops too soon, install PyAV, "
+                f"which reads it to its end: {INSTALL_HINT}"
+            )
+        elif declared and (strange := bytes_behind_sound(self._sound)):
+            seconds = strange * declared / self.sample_rate / max(1, path.stat().st_size - strange)
+            self.doubt = (
+                f"says that it has {declared / self.sample_rate:.2f} s, behind which lie {strange} "
+                f"bytes that belong to nothing: {seconds:.2f} s more, if they are sound; write the "
+                "file anew"
             )
         elif self.format == "OGG" and not ogg_has_end(path):
             self.doubt = "lacks Ogg's last page: it was cut, and nothing says how much is missing"

@@ -57,3 +57,25 @@ def resample_blocks(
         if len(resampled):
             yield resampled
     yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+
+def recut_blocks(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
+    """Cut a waveform that comes in blocks into blocks of one length.
+
+    Args:
+        blocks: (S,) float32 each.
+        size: samples of every block but the last, which may be shorter.
+    """
+    held: list[Samples] = []
+    missing = size
+    for block in blocks:
+        rest = block
+        while len(rest) >= missing:
+            held.append(rest[:missing])
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            rest, held, missing = rest[missing:], [], size
+        if len(rest):
+            held.append(rest)
+            missing -= len(rest)
+    if held:
+        yield np.concatenate(held)

@@ -260,6 +260,50 @@ def test_a_wav_whose_writer_never_filled_in_its_size_is_read_whole(tmp_path, siz
     assert (result.decoded_seconds, result.warnings) == (2.0, ())
 
 
+def lie_in_wav(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + (32000).to_bytes(4, "little") + data[44:])
+
+
+def lie_in_flac(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    # 36 bits behind block sizes, frame sizes, rate, channels and bits.
+    data[22:26] = (16000).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+def test_a_flac_that_is_longer_than_its_header_says_is_read_to_its_end(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(5, 16000), 16000)
+    sound = read_audio(path, 16000)
+    assert sound.warnings == ()
+    lie_in_flac(path)
+    result = read_audio(path, 16000)
+    assert np.array_equal(result.waveform, sound.waveform)
+    assert "holds 4.00 s more than the 1.00 s" in result.warnings[0]
+
+
+def test_without_pyav_a_flac_that_is_longer_than_its_header_says_is_doubted(tmp_path, without_av):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(5, 16000), 16000)
+    lie_in_flac(path)
+    result = read_audio(path, 16000)
+    assert "says that it has 1.00 s, but its last frame begins at 4." in result.warnings[0]
+    assert "pip install av" in result.warnings[0]
+    with pytest.raises(AudioError, match="last frame"):
+        load_waveform(path, 16000)
+
+
+def test_a_wav_that_is_longer_than_its_header_says_is_doubted(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(5, 16000), 16000, "PCM_16")
+    assert read_audio(path, 16000).warnings == ()
+    lie_in_wav(path)
+    result = read_audio(path, 16000)
+    assert result.decoded_seconds == 1.0
+    assert "128000 bytes that belong to nothing" in result.warnings[0]
+
+
 def header_only_flac(path: Path) -> None:
     soundfile.write(path, np.zeros(16000), 16000)
     path.write_bytes(path.read_bytes()[: 4 + 4 + 34])

@@ -287,3 +287,11 @@ def test_bad_files_are_each_told_in_a_sentence_and_the_others_are_transcribed(tm
     assert {Path(entry["input"]).name for entry in entries} == {
         *(*BAD, "wrong.mp3", "lies.wav", latin)
     }
+
+
+def test_a_minute_of_silence_has_no_words():
+    # What other sounds without speech give depends on the model; tools/benchmark/transcribing.py
+    # tells of them.
+    silence = np.zeros(60 * SAMPLE_RATE, np.float32)
+    transcript = Recognizer.load(MODEL, device="cpu").transcribe(silence, SAMPLE_RATE)
+    assert (transcript.text, transcript.segments) == ("", ())

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 from golden.voice import SAMPLE_RATE, speak_tones
+from sound_files import encode_file
 
 from asr.cli import main
+from asr.resampling import resample
 from asr.run_log import OK, Entry, RunLog, fingerprint
 
 MODEL = Path(__file__).parent / "golden" / "model"
@@ -257,3 +259,38 @@ def test_broken_off_and_gone_on_with_it_equals_one_clean_run(many, tmp_path, sig
     # At most the output whose line in the log was just being written.
     assert len(again) <= 1
     assert len(clean) == FILES
+
+
+def test_standard_input_is_transcribed_whatever_its_container(tmp_path):
+    av = pytest.importorskip("av")
+    assert av
+    path = tmp_path / "a.webm"
+    encode_file(path, resample(speak_tones("BAD CAFE", 0), SAMPLE_RATE, 16000), 16000, 1, "webm")
+    command = [sys.executable, "-m", "asr", "transcribe", "-", "-m", str(MODEL), "--device", "cpu"]
+    with path.open("rb") as stream:
+        result = subprocess.run(command, stdin=stream, capture_output=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (WELL, b"BAD CAFE\n", b"")
+
+
+def test_several_transcripts_on_standard_output_are_lines_in_the_order_of_the_inputs(
+    recordings, call
+):
+    code, out, _ = call(recordings / "deep", recordings / "bad.wav", recordings / "a.wav")
+    assert code == SOME_FAILED
+    assert out.splitlines() == [
+        f"{recordings}/deep/b.wav\tH",
+        f"{recordings}/deep/c.wav\tBAD CAFE",
+        f"{recordings}/a.wav\tABC",
+    ]
+    _, out, _ = call(recordings / "deep", "-f", "jsonl")
+    assert [json.loads(line)["id"] for line in out.splitlines()] == ["b", "c"]
+
+
+def test_nothing_found_is_wrong_usage(tmp_path, call):
+    (tmp_path / "letters").mkdir()
+    code, out, err = call(tmp_path / "letters", tmp_path / "*.wav", "-o", tmp_path / "out")
+    assert (code, out) == (USAGE, "")
+    assert "holds no audio or video" in err
+    assert "nothing matches it" in err
+    assert "there is nothing to transcribe" in err
+    assert not (tmp_path / "out").exists()

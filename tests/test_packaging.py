@@ -48,7 +48,7 @@ def run(site: Path, place: Path, *words: str) -> str:
 def test_the_wheel_holds_every_config_and_recipe(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"asr/_share/{name}" for name in CONFIGS} <= names
-    assert {"asr/py.typed", "asr/cli/train.py"} <= names
+    assert {"asr/py.typed", "asr/cli/train.py", "asr/output/transcript.schema.json"} <= names
     assert {f"asr/scoring/page.{kind}" for kind in ("html", "css", "js")} <= names
     assert not [name for name in names if not name.startswith(("asr/", "asr-"))]
     assert not [name for name in names if "__pycache__" in name]

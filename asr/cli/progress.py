@@ -2,7 +2,9 @@
 
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -31,6 +33,7 @@ class AudioProgress:
     def __init__(self, paths: Sequence[str], quiet: bool = False) -> None:
         self._paths = paths
         self._files = 0
+        self._started = time.monotonic()
         self.hours = 0.0
         self._stopped = threading.Event()
         self._bar = tqdm(
@@ -81,9 +84,16 @@ class AudioProgress:
 
     def write_error(self, line: str) -> None:
         """Print a line on stderr, above the bar."""
-        self._bar.write(line, file=sys.stderr)
+        self._write(line + "\n", sys.stderr)
 
     def write_out(self, text: str) -> None:
         """Print a text, with its line end, on stdout."""
-        self._bar.write(text, file=sys.stdout, end="")
-        sys.stdout.flush()
+        self._write(text, sys.stdout)
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        # Tqdm would draw the bar behind the text, before its time too.
+        if self._bar.disable or time.monotonic() - self._started < _SHOW_AFTER_SECONDS:
+            stream.write(text)
+        else:
+            self._bar.write(text, file=stream, end="")
+        stream.flush()

@@ -18,7 +18,7 @@ from asr.audio import write_flac
 from asr.errors import AudioError, ModelFolderError, UsageError
 from asr.model import build_model, complete_config
 from asr.model_folder import load_model
-from asr.recognizer import Recognizer
+from asr.recognizer import Recognizer, TranscribeOptions
 from asr.tokenizer import CharacterTokenizer, train_tokenizer
 from asr.windows import Chunking
 
@@ -152,6 +152,19 @@ def test_a_long_recording_with_carried_states_gives_exactly_what_the_whole_gives
     monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(seconds))
     torch.testing.assert_close(recognizer.log_probs(spoken[6]), expected, atol=1e-4, rtol=0)
     assert recognizer.transcribe(spoken[6]).text == TEXTS[6]
+
+
+@pytest.mark.parametrize("seconds", [17.0, 40.0])
+def test_minutes_of_real_speech_have_the_same_words_cut_and_whole(recognizer, speech, seconds):
+    waveform, rate = soundfile.read(speech / "long" / "1673.flac", dtype="float32")
+    waveform = waveform[: 180 * rate]
+    whole, cut = (
+        recognizer.transcribe(waveform, rate, TranscribeOptions(chunking=Chunking(length)))
+        for length in (0.0, seconds)
+    )
+    # The words of the toy language mean nothing here; that they are the same does.
+    assert len(whole.words) > 50
+    assert cut.text == whole.text
 
 
 def test_features_that_are_not_held_are_computed_again(recognizer, spoken, monkeypatch):

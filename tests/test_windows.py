@@ -145,6 +145,7 @@ def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, seco
     found = encode(model, features, batch_seconds=30.0, chunking=Chunking(seconds, 0.0))
     for row, expected in zip(found, features, strict=True):
         torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+        assert row.argmax(-1).equal(whole(model, expected).argmax(-1))
 
 
 @pytest.mark.parametrize("reset", ["before", "after"])
@@ -158,6 +159,7 @@ def test_a_bidirectional_encoder_carries_its_states_layer_by_layer_exactly(secon
     found = encode(model, features, batch_seconds=30.0, chunking=Chunking(seconds))
     for row, expected in zip(found, features, strict=True):
         torch.testing.assert_close(row, whole(model, expected), atol=1e-5, rtol=0)
+        assert row.argmax(-1).equal(whole(model, expected).argmax(-1))
 
 
 def test_frames_wait_in_a_file_that_vanishes(tmp_path, monkeypatch):

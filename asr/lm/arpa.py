@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 from tqdm import tqdm
 
 from asr.errors import LanguageModelError
@@ -22,7 +23,7 @@ _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)$")
 _SECTION = re.compile(rb"\\(\d+)-grams:$")
 # What a model without an unknown word gets; the file format has no way to say "never".
 _NEVER = -99.0
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 
 
 def read_arpa(path: Path | str) -> tuple[list[str], list[Level]]:
@@ -48,6 +49,7 @@ class _ArpaReader:
         self.known: set[int] = set()
         self.counts: dict[int, int] = {}
         self.sections: dict[int, NGrams] = {}
+        self.waiting: list[tuple[int, bytes]] = []
         self.bar: tqdm[NoReturn]
 
     def read(self) -> tuple[list[str], list[Level]]:
@@ -115,6 +117,7 @@ class _ArpaReader:
             if not line:
                 continue
             if line.startswith(b"\\") and len(line.split()) == 1:
+                self._take_ngrams()
                 self._end_section()
                 if line == b"\\end\\":
                     break
@@ -123,8 +126,11 @@ class _ArpaReader:
                     self._refuse(line, "expected '\\N-grams:' or '\\end\\'")
                 self._begin(int(match[1]))
                 continue
-            self._ngram(line)
+            self.waiting.append((self.number, line))
+            if len(self.waiting) == _CHUNK:
+                self._take_ngrams()
         else:
+            self._take_ngrams()
             self._refuse(b"", "the file breaks off: it lacks the line \\end\\")
         if missing := [n for n in range(1, max(self.counts) + 1) if n not in self.sections]:
             self._refuse(b"\\end\\", f"the section \\{missing[0]}-grams: is missing")
@@ -133,6 +139,35 @@ class _ArpaReader:
         found, expected = len(self.sections[self.order]), self.counts[self.order]
         if found != expected:
             self._refuse(b"", f"the {self.order}-grams end: {found} of {expected} were found")
+
+    def _take_ngrams(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if not waiting or self._take_together([line.split() for _, line in waiting]):
+            return
+        # Something is odd, or there are new words: one by one.
+        last = self.number
+        for self.number, line in waiting:
+            self._ngram(line)
+        self.number = last
+
+    def _take_together(self, lines: list[list[bytes]]) -> bool:
+        n = self.order
+        if n == 1 or not set(map(len, lines)) <= {n + 1, n + 2}:
+            return False
+        try:
+            probs = np.array([line[0] for line in lines]).astype(np.float64)
+            found = [line[n + 1] if len(line) > n + 1 else b"0" for line in lines]
+            backoffs = np.array(found).astype(np.float64)
+            known = self.ids.__getitem__
+            columns = [[known(line[i]) for line in lines] for i in range(1, n + 1)]
+        except (KeyError, ValueError):
+            return False
+        if not ((probs <= 0) & (backoffs < np.inf)).all():
+            return False
+        self.sections[n].extend(
+            np.array(columns, np.int32).T, np.maximum(probs, _NEVER), np.maximum(backoffs, _NEVER)
+        )
+        return True
 
     def _ngram(self, line: bytes) -> None:
         n = self.order

@@ -36,6 +36,13 @@ class NGrams:
         if len(self._probs) >= 1 << 16:
             self._pack()
 
+    def extend(self, ids: Array, log10_probs: Array, log10_backoffs: Array) -> None:
+        """Add many n-grams: ids (M, n), logarithms (M,) and back-offs (M,)."""
+        self._pack()
+        probs, backoffs = log10_probs.astype(np.float32), log10_backoffs.astype(np.float32)
+        self._parts.append((np.ascontiguousarray(ids), probs, backoffs))
+        self._count += len(ids)
+
     def arrays(self) -> tuple[Array, Array, Array]:
         """Give ids (M, n), logarithms (M,) and back-offs (M,)."""
         self._pack()

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -52,12 +53,14 @@ class CompactUtterances(Sequence[Utterance]):
     """
 
     def __init__(self, utterances: Iterable[Utterance]) -> None:
-        rows = list(utterances)
-        self.durations = np.array([row.duration for row in rows], dtype=np.float64)
-        self._columns = tuple(
-            _Strings([getattr(row, name) for row in rows])
-            for name in ("id", "audio_filepath", "text", "speaker")
-        )
+        durations = array("d")
+        self._columns = (_Strings(), _Strings(), _Strings(), _Strings())
+        for row in utterances:
+            durations.append(row.duration)
+            values = (row.id, row.audio_filepath, row.text, row.speaker)
+            for column, value in zip(self._columns, values, strict=True):
+                column.append(value)
+        self.durations = np.array(durations)
 
     def __len__(self) -> int:
         return len(self.durations)
@@ -79,10 +82,13 @@ class CompactUtterances(Sequence[Utterance]):
 class _Strings:
     """Strings one behind the other in UTF-8."""
 
-    def __init__(self, strings: Iterable[str]) -> None:
-        encoded = [string.encode() for string in strings]
-        self._bytes = b"".join(encoded)
-        self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+
+    def append(self, string: str) -> None:
+        self._bytes += string.encode()
+        self._ends.append(len(self._bytes))
 
     def __getitem__(self, index: int) -> str:
         return self._bytes[self._ends[index] : self._ends[index + 1]].decode()

@@ -11,9 +11,11 @@ here, so that it takes minutes.
 import argparse
 import gc
 import json
+import multiprocessing
 import os
 import platform
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +32,7 @@ from asr.augment import SpeedPerturbation
 from asr.data import BatchSampler, SpeechDataset
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.resampling import resample
+from asr.shards import write_shards
 from asr.tokenizer import CharacterTokenizer
 
 RATE = 16000
@@ -101,7 +104,46 @@ def speed(folder: Path, rounds: int) -> None:
         }
         for name, way in ways.items():
             taken = seconds_of(way, rounds)
-            print(f"{name:40} {audio / taken:7.0f} x real time")
+            print(f"{name:42} {audio / taken:7.0f} x real time")
+
+
+def serve_shards(folder: str, urls: "multiprocessing.Queue[str]") -> None:
+    """Serve a folder on loopback until the process is ended."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    from mirrors import serve
+
+    files = {f"/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+    with serve(files) as mirror:
+        urls.put(mirror.url)
+        time.sleep(3600)
+
+
+def shard_speed(folder: Path, rounds: int) -> None:
+    """Print how fast shards are read, from the disk and over HTTP, by the clock."""
+    utterances = listed(sorted(folder.rglob("*.flac")))
+    audio = sum(utterance.duration for utterance in utterances)
+    with tempfile.TemporaryDirectory() as place:
+        write_shards(utterances, "train", place, shard_bytes=10_000_000)
+        urls: multiprocessing.Queue[str] = multiprocessing.Queue()
+        server = multiprocessing.Process(target=serve_shards, args=(place, urls), daemon=True)
+        server.start()
+        ways = {
+            "files, by the clock": utterances,
+            "shards on the disk, by the clock": read_manifest(f"{place}/train.jsonl"),
+            "shards over HTTP on loopback, by the clock": read_manifest(
+                f"{urls.get()}/train.jsonl"
+            ),
+        }
+        for name, stored in ways.items():
+            dataset, sampler = SpeechDataset(stored, LETTERS, RATE), BatchSampler(stored, 120.0)
+            taken = []
+            for _ in range(rounds):
+                started = time.perf_counter()
+                for draws in sampler:
+                    dataset.__getitems__(draws)
+                taken.append(time.perf_counter() - started)
+            print(f"{name:42} {audio / float(np.median(taken)):7.0f} x real time")
+        server.terminate()
 
 
 def opening(place: Path) -> Path:
@@ -197,6 +239,7 @@ def main() -> None:
     )
     if args.audio:
         speed(args.audio, args.rounds)
+        shard_speed(args.audio, args.rounds)
     with tempfile.TemporaryDirectory() as place:
         manifest = opening(Path(place))
         if not args.skip_memory:

@@ -129,7 +129,12 @@ def train_gru(
     start = str(run.last_checkpoint) if run.last_checkpoint.exists() else None
     with run.locked() if trainer.is_global_zero else nullcontext():
         _announce(run, start, model, items, data)
-        trainer.fit(module, ckpt_path=start, weights_only=False)
+        try:
+            trainer.fit(module, ckpt_path=start, weights_only=False)
+        except SystemExit:
+            # Lightning ends the process with code 1 when it is interrupted.
+            if not trainer.interrupted:
+                raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     return GRUResult(run.model, keeper.best, keeper.best_epoch, resumed)

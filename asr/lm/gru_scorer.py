@@ -56,34 +56,18 @@ class GRUPredictor:
         self.model = saved.model.eval()
         self.device = next(saved.model.parameters()).device
 
+    @torch.inference_mode()
     def row(self, state: GRUState) -> Array:
         """Give the natural log-probabilities of all items after a state (V,) float32."""
         if state.row is None:
-            self.compute([state])
-        assert state.row is not None
+            hidden = None
+            if state.parent is not None:
+                self.row(state.parent)
+                hidden = state.parent.hidden
+            item = state.items[-1] if state.items else BOUNDARY
+            rows, state.hidden = self.model(torch.tensor([[item]], device=self.device), hidden)
+            state.row = rows[0, 0].cpu().numpy()
         return state.row
-
-    @torch.inference_mode()
-    def compute(self, states: Sequence[GRUState]) -> None:
-        """Compute many states at once; a search that knows them ahead saves most of the time."""
-        waiting = [state for state in states if state.row is None]
-        before = [state.parent for state in waiting if state.parent and state.parent.row is None]
-        if before:
-            self.compute(before)
-        if not waiting:
-            return
-        ids = [[state.items[-1] if state.items else BOUNDARY] for state in waiting]
-        hidden = None
-        parents = [state.parent for state in waiting]
-        if any(parents):
-            blank = torch.zeros(self.model.gru.num_layers, self.model.gru.hidden_size)
-            blank = blank.to(self.device)
-            known = [blank if each is None else each.hidden for each in parents]
-            hidden = torch.stack([each for each in known if each is not None], dim=1)
-        rows, after = self.model(torch.tensor(ids, device=self.device), hidden)
-        for index, state in enumerate(waiting):
-            state.row = rows[index, 0].cpu().numpy()
-            state.hidden = after[:, index]
 
 
 class TokenGRUScorer:
@@ -121,10 +105,6 @@ class TokenGRUScorer:
 
     def final(self, state: GRUState) -> float:
         return self.weight * float(self.predictor.row(state)[BOUNDARY])
-
-    def prepare(self, states: Sequence[GRUState]) -> None:
-        """Compute many states at once before they are asked for."""
-        self.predictor.compute(states)
 
 
 class WordGRUScorer:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+import numpy as np
+
 from asr.errors import LanguageModelError, TextError
 from asr.lm.ngram import NGramModel, require_unit
 from asr.lm.tokens import fingerprint, token_names
-from asr.lm.vocabulary import UNKNOWN
+from asr.lm.vocabulary import END, UNKNOWN
 from asr.tokenizer import Tokenizer
 
 LN10 = math.log(10)
@@ -69,21 +71,41 @@ class NGramSentences:
 
     def score_sentences(self, texts: Sequence[str]) -> list[SentenceScore]:
         """Score sentences, each of words separated by single spaces."""
-        return [self._score(text) for text in texts]
+        items = [self._items(text) for text in texts]
+        ids = [[*map(self.model.word_id, each), END] for each in items]
+        scores = self._score(ids)
+        return [_sentence_score(*each) for each in zip(items, ids, scores, strict=True)]
 
-    def _score(self, text: str) -> SentenceScore:
-        items = text.split()
-        if self.tokenizer:
-            items = [self._names[token] for token in self.tokenizer.encode(" ".join(items))]
-        ids = [self.model.word_id(item) for item in items]
-        scores = [LN10 * score for score in self.model.score_words(ids)]
-        unknown = [i for i, word in enumerate(ids) if word == UNKNOWN]
-        return SentenceScore(
-            math.fsum(scores),
-            len(scores),
-            tuple(items[i] for i in unknown),
-            math.fsum(scores[i] for i in unknown),
-        )
+    def _items(self, text: str) -> list[str]:
+        words = text.split()
+        if self.tokenizer is None:
+            return words
+        return [self._names[token] for token in self.tokenizer.encode(" ".join(words))]
+
+    def _score(self, sentences: Sequence[Sequence[int]]) -> list[list[float]]:
+        # Of every word and end, natural logarithms; the sentences advance side by side.
+        scores: list[list[float]] = [[] for _ in sentences]
+        states = np.full(len(sentences), self.model.start())
+        rows = np.arange(len(sentences))
+        for place in range(max(map(len, sentences), default=0)):
+            rows = rows[[len(sentences[row]) > place for row in rows.tolist()]]
+            words = np.array([sentences[row][place] for row in rows.tolist()])
+            found, states[rows] = self.model.score_batch(states[rows], words)
+            for row, score in zip(rows.tolist(), (LN10 * found).tolist(), strict=True):
+                scores[row].append(score)
+        return scores
+
+
+def _sentence_score(
+    items: Sequence[str], ids: Sequence[int], scores: Sequence[float]
+) -> SentenceScore:
+    unknown = [place for place, word in enumerate(ids) if word == UNKNOWN]
+    return SentenceScore(
+        math.fsum(scores),
+        len(scores),
+        tuple(items[place] for place in unknown),
+        math.fsum(scores[place] for place in unknown),
+    )
 
 
 @dataclass(frozen=True)

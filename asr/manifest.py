@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, overload
 
@@ -114,7 +114,9 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     numbers: list[int] = []
     try:
         with _open(path, far) as stream:
-            lines = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+            # Editors on Windows put a byte order mark first.
+            plain = chain([stream.readline().removeprefix("\ufeff")], stream)
+            lines = ((number, line) for number, line in enumerate(plain, 1) if line.strip())
             # A block at a time, so that the text never lies in memory as a whole.
             while block := list(islice(lines, _AT_ONCE)):
                 utterances += _parse_sound(block, folder) or [
@@ -131,14 +133,13 @@ def read_manifest(path: Path | str) -> list[Utterance]:
 
 
 def _open(path: Path | str, far: bool) -> IO[str]:
-    # Editors on Windows put a byte order mark first.
     if not far:
-        return Path(path).open(encoding="utf-8-sig", newline="\n")
+        return Path(path).open(encoding="utf-8", newline="\n")
     # Only who keeps a corpus elsewhere needs it.
     from fsspec.core import url_to_fs
 
     system, place = url_to_fs(str(path))
-    return io.TextIOWrapper(io.BytesIO(system.cat_file(place)), "utf-8-sig", newline="\n")
+    return io.TextIOWrapper(io.BytesIO(system.cat_file(place)), "utf-8", newline="\n")
 
 
 def _check_ids(manifest: Path | str, utterances: list[Utterance], numbers: list[int]) -> None:

@@ -144,7 +144,7 @@ class Encoding:
                 started = time.perf_counter()
         except AudioError as error:
             nothing = torch.empty(0, self._model.head.out_features)
-            yield Encoded(recording, nothing, last=True, error=str(error))
+            yield Encoded(recording, nothing, last=True, error=f"{recording.path}: {error}")
 
     def _failures(self, tasks: "Sequence[_Task]") -> Iterator[Encoded]:
         nothing = torch.empty(0, self._model.head.out_features)
@@ -258,7 +258,7 @@ class _Reading:
                 features = self._cutter.cut(window)
             except AudioError as error:
                 self.finished = True
-                yield _Task(self, None, torch.empty(0), error=str(error))
+                yield _Task(self, None, torch.empty(0), error=f"{self.recording.path}: {error}")
                 return
             self._next = next(self._windows, None)
             if self._next is None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder import ResidualGRU
+from asr.errors import AudioError
 from asr.gru import GRU
 from asr.model import CTCModel
 from asr.windows import Window
@@ -40,13 +41,20 @@ class FrameFile:
         """Put frames ``(U, width)`` at their place, the first of them at ``start``.
 
         Raises:
-            OSError: the temporary folder is full.
+            AudioError: the temporary folder is full.
         """
         values: Any = frames.float().cpu().contiguous().numpy()
         content = memoryview(values).cast("B")
         place = start * self._frame_bytes
         while len(content):
-            written = os.pwrite(self._file.fileno(), content, place)
+            try:
+                written = os.pwrite(self._file.fileno(), content, place)
+            except OSError as error:
+                raise AudioError(
+                    f"the temporary folder {tempfile.gettempdir()} holds no more than "
+                    f"{place / 1e6:.0f} MB of a long recording's frames ({error.strerror}); let "
+                    "TMPDIR name one with more room, or give --chunk-overlap 5, which needs none"
+                ) from error
             content, place = content[written:], place + written
 
     def read(self, start: int, stop: int) -> Tensor:

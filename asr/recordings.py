@@ -299,7 +299,6 @@ class FeatureCutter:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self._path = recording.path
         self._blocks = recording.blocks()
         self._buffer: Tensor | None = None
         self._start = 0
@@ -316,8 +315,8 @@ class FeatureCutter:
             block = next(self._blocks, None)
             if block is None:
                 raise AudioError(
-                    f"{self._path} gave fewer samples when it was read again; expected the same: "
-                    "is it still being written?"
+                    "it gave fewer samples when it was read again; expected the same: is it still "
+                    "being written?"
                 )
             parts.append(block)
             stop += len(block)

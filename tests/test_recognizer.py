@@ -12,6 +12,7 @@ import yaml
 from golden.voice import SAMPLE_RATE, speak_tones
 
 import asr.draft
+import asr.layerwise
 import asr.recordings
 import asr.windows
 from asr.audio import write_flac
@@ -208,6 +209,20 @@ def test_a_file_that_changes_while_it_is_read_fails_alone(recognizer, spoken, mo
     found = list(recognizer.transcribe_many(spoken))
     assert "gave fewer samples when it was read again" in found[2].error
     assert [each.text for each in found] == [*TEXTS[:2], "", *TEXTS[3:]]
+
+
+def test_a_full_temporary_folder_fails_the_long_recording_alone(recognizer, spoken, monkeypatch):
+    monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(1.2))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(asr.layerwise.os, "pwrite", full)
+    found = {each.path: each for each in recognizer.transcribe_many(spoken)}
+    failed = [each for each in found.values() if each.error]
+    assert 0 < len(failed) < len(spoken)
+    assert all("let TMPDIR name one with more room" in each.error for each in failed)
+    assert all(each.path in each.error for each in failed)
 
 
 def test_a_long_recording_in_windows_gives_what_the_whole_gives(recognizer, spoken, monkeypatch):

@@ -70,6 +70,14 @@ class AudioProgress:
                 # It will be named when it is read.
                 continue
 
+    @property
+    def heard(self) -> str:
+        """How much audio is transcribed so far, in words."""
+        seconds = 3600 * self.hours
+        if seconds < 120:
+            return f"{seconds:.1f} s"
+        return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{self.hours:.2f} h"
+
     def add_seconds(self, seconds: float) -> None:
         """Count audio that was encoded."""
         self.hours += seconds / 3600

@@ -305,8 +305,8 @@ def _write(
         _say(f"{summary.skipped} inputs were done already")
     if not args.quiet:
         _say(
-            f"{summary.written} transcripts in {args.output_dir}: {progress.hours:.3f} h of audio "
-            f"in {time.perf_counter() - started:.1f} s"
+            f"{summary.written} transcripts in {args.output_dir}: {progress.heard} of audio in "
+            f"{time.perf_counter() - started:.1f} s"
         )
     if summary.left:
         _say(f"stopped: {summary.left} inputs were not tried")

@@ -142,7 +142,7 @@ def compare_formats(recognizer: Recognizer, paths: Sequence[str]) -> None:
                     all_errors += counts.errors
                     all_words += counts.words
                     if (rate, channels) == (16000, 1):
-                        here = counts.rate
+                        here = 100 * counts.rate
                     change = max(
                         change,
                         *(abs(found[key][1] - reference[key][1]) * 1000 for key in reference),

@@ -144,7 +144,7 @@ class Encoding:
                 started = time.perf_counter()
         except AudioError as error:
             nothing = torch.empty(0, self._model.head.out_features)
-            yield Encoded(recording, nothing, last=True, error=f"{recording.path}: {error}")
+            yield Encoded(recording, nothing, last=True, error=_named(recording, error))
 
     def _failures(self, tasks: "Sequence[_Task]") -> Iterator[Encoded]:
         nothing = torch.empty(0, self._model.head.out_features)
@@ -258,7 +258,7 @@ class _Reading:
                 features = self._cutter.cut(window)
             except AudioError as error:
                 self.finished = True
-                yield _Task(self, None, torch.empty(0), error=f"{self.recording.path}: {error}")
+                yield _Task(self, None, torch.empty(0), error=_named(self.recording, error))
                 return
             self._next = next(self._windows, None)
             if self._next is None:
@@ -290,8 +290,7 @@ class _Task:
 
     @property
     def kept_frames(self) -> int:
-        kept: int = self.kept.stop - self.kept.start
-        return kept
+        return int(self.kept.stop - self.kept.start)
 
 
 def encode(
@@ -332,6 +331,11 @@ def check_precision(name: str) -> str:
     if name not in PRECISIONS:
         raise UsageError(f"no precision '{name}'; expected {', '.join(PRECISIONS)}")
     return name
+
+
+def _named(recording: Recording, error: AudioError) -> str:
+    sentence = str(error)
+    return sentence if recording.path in sentence else f"{recording.path}: {sentence}"
 
 
 def _batches(tasks: Sequence[_Task], most_frames: float) -> Iterator[list[_Task]]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr import __version__
 from asr.errors import UsageError
 from asr.files import atomic_write
 from asr.inputs import STANDARD_INPUT, Input
@@ -86,7 +87,7 @@ class Job:
                         "another output folder"
                     )
         self._log = RunLog(folder)
-        settings = {**options, "shape": vars(shape)}
+        settings = {**options, "shape": vars(shape), "version": __version__}
         self._marks = {
             each.shown: fingerprint(model, settings, each.path, each.shown == STANDARD_INPUT)
             for each in inputs

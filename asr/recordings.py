@@ -160,7 +160,11 @@ class Reader:
                 labels = [str(number + 1) for number in range(probe_audio(path).channels)]
             return [self._read_channel(index, path, label, len(labels)) for label in labels]
         except AudioError as error:
-            return [Recording(index, str(path), labels[0], error=str(error))]
+            sentence = str(error)
+        except Exception as error:
+            # What a decoder stumbles over in one file must not stop the others.
+            sentence = unforeseen(path, error)
+        return [Recording(index, str(path), labels[0], error=sentence)]
 
     @torch.inference_mode()
     def from_waveform(self, waveform: Tensor) -> Recording:
@@ -266,8 +270,10 @@ class FeatureStream:
             item = queue.get()
             if item is None:
                 return
-            if isinstance(item, BaseException):
+            if isinstance(item, AudioError) or not isinstance(item, Exception | Tensor):
                 raise item
+            if isinstance(item, Exception):
+                raise AudioError(unforeseen(self._path, item)) from item
             yield item
 
     @torch.inference_mode()
@@ -289,6 +295,12 @@ class FeatureStream:
                 return
             except Full:
                 continue
+
+
+def unforeseen(path: Path | str, error: Exception) -> str:
+    """Say in a sentence that reading a file failed as nobody foresaw."""
+    reason = " ".join(str(error).split())
+    return f"{path} cannot be read, {type(error).__name__}: {reason}; please report this"
 
 
 class FeatureCutter:

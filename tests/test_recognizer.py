@@ -211,6 +211,27 @@ def test_a_file_that_changes_while_it_is_read_fails_alone(recognizer, spoken, mo
     assert [each.text for each in found] == [*TEXTS[:2], "", *TEXTS[3:]]
 
 
+@pytest.mark.parametrize("held_seconds", [900.0, 0.5])
+def test_what_nobody_foresaw_in_one_file_fails_that_file_alone(
+    recognizer, spoken, monkeypatch, held_seconds
+):
+    monkeypatch.setattr(asr.recordings, "HELD_SECONDS", held_seconds)
+    waveform, opened = asr.recordings.FeatureStream.waveform, []
+
+    def stumble(self):
+        if str(self._path) == str(spoken[4]):
+            opened.append(self._path)
+            # Where features are not held, the second reading is the one that fails.
+            if held_seconds > 1 or len(opened) > 1:
+                raise RuntimeError("a bug in\na decoder")
+        yield from waveform(self)
+
+    monkeypatch.setattr(asr.recordings.FeatureStream, "waveform", stumble)
+    found = list(recognizer.transcribe_many(spoken))
+    assert "RuntimeError: a bug in a decoder; please report this" in found[4].error
+    assert [each.text for each in found] == [*TEXTS[:4], "", *TEXTS[5:]]
+
+
 def test_a_full_temporary_folder_fails_the_long_recording_alone(recognizer, spoken, monkeypatch):
     monkeypatch.setattr(asr.windows, "DEFAULT_CHUNKING", Chunking(1.2))
 

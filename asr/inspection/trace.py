@@ -158,7 +158,7 @@ def trace_audio(
 ) -> Trace:
     """Run a model over a recording and keep what its units did.
 
-    A long recording is read in windows, as ``Recognizer`` does, and the frames of the windows are
+    A long recording is read in windows that overlap, each afresh, and the frames of the windows are
     joined. Memory: 12 bytes a unit and frame.
 
     Args:

@@ -73,9 +73,10 @@ def test_a_repeated_token_lasts_until_its_last_frame():
     assert times(words) == [("AA", 0.0, round(8 * FRAME, 6))]
 
 
-def tsallis(chances: list[float]) -> float:
+def tsallis(chances: list[float], power: float = 1.0) -> float:
     """Write out equation and normalisation of arXiv 2212.08703 in float64."""
-    p = np.array(chances)
+    p = np.array(chances) ** power
+    p /= p.sum()
     order = 1 / 3
     entropy = (1 - np.sum(p**order)) / (order - 1)
     most = (1 - len(p) ** (1 - order)) / (order - 1)
@@ -93,7 +94,7 @@ def test_a_word_is_as_sure_as_its_least_sure_token():
     log_probs = peaks([2, 0, 3, 0])
     log_probs[2] = torch.tensor([0.2, 0.1, 0.1, 0.6], dtype=torch.float64).log()
     [word] = time_words(log_probs, [2, 3], [0, 2], LETTERS, FRAME)
-    assert word.probability == pytest.approx(tsallis([0.2, 0.1, 0.1, 0.6]), abs=1e-12)
+    assert word.probability == pytest.approx(tsallis([0.2, 0.1, 0.1, 0.6], 2.0), abs=1e-12)
 
 
 def test_a_token_that_is_nowhere_likeliest_has_its_own_probability():
@@ -102,13 +103,14 @@ def test_a_token_that_is_nowhere_likeliest_has_its_own_probability():
     assert word.probability == pytest.approx(0.01, abs=1e-9)
 
 
-def test_temperature_lowers_confidence_and_certainty_is_one():
+def test_temperature_raises_confidence_and_certainty_is_one():
     log_probs = peaks([2], chance=0.9)
     cold, warm = (
         time_words(log_probs, [2], [0], LETTERS, FRAME, WordCalibration(0.0, temperature))[0]
         for temperature in (1.0, 2.0)
     )
-    assert 0 < warm.probability < cold.probability < 1
+    assert 0 < cold.probability < 1
+    assert warm.probability == pytest.approx(cold.probability**0.5)
     certain = torch.tensor([[-math.inf, -math.inf, 0.0, -math.inf]])
     assert time_words(certain, [2], [0], LETTERS, FRAME)[0].probability == 1.0
 

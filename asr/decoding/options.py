@@ -39,7 +39,8 @@ class DecoderOptions:
     lm_weight: float = 0.5
     insertion_bonus: float = 0.0
     word_offset_seconds: float = 0.0
-    temperature: float = 1.0
+    # What was fitted on AN4; `asr tune` fits it for a model.
+    temperature: float = 3.3
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

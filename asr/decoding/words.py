@@ -13,6 +13,8 @@ from asr.tokenizer import Tokenizer
 REACH_SECONDS = 0.12
 # Order of Tsallis' entropy; a third is what Laptev and Ginsburg found best.
 _ENTROPY_ORDER = 1 / 3
+# Distributions are squared before: of five powers it separated wrong words of AN4 best.
+_SHARPENING = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class WordCalibration:
 
     Attributes:
         offset_seconds: added to all starts and ends.
-        temperature: divides log-probabilities before confidences are taken from them; above 1
-            it lowers confidences (Guo et al. 2017).
+        temperature: divides the logarithms of confidences; above 1 it raises them. Their order
+            stays.
     """
 
     offset_seconds: float = 0.0
@@ -80,7 +82,8 @@ def time_words(
 
     A word is as sure as its least sure token. A frame in which the token is the likeliest one is
     the surer the less entropy it has, as Tsallis' entropy of order a third tells on an
-    exponential scale; a token that is nowhere the likeliest has its own probability.
+    exponential scale; a token that is nowhere the likeliest has its own probability. The
+    temperature makes shares of right words out of these numbers.
 
     Args:
         log_probs: ``(U, V)``, natural logarithms.
@@ -170,14 +173,15 @@ def token_confidences(
         for position, (first, last) in enumerate(zip(frames, last_frames, strict=True))
         for frame in range(first, last + 1)
     ]
-    rows = torch.log_softmax(log_probs[[frame for _, frame in places]].double() / temperature, -1)
+    rows = log_probs[[frame for _, frame in places]].double()
     owner = torch.tensor([position for position, _ in places])
     wanted = torch.tensor(tokens)[owner]
     own = rows.gather(1, wanted.unsqueeze(1)).squeeze(1).exp()
-    sure = torch.where(rows.argmax(-1) == wanted, entropy_confidence(rows), own)
+    sharp = torch.log_softmax(_SHARPENING * rows, -1)
+    sure = torch.where(rows.argmax(-1) == wanted, entropy_confidence(sharp), own)
     sums = torch.zeros(len(tokens), dtype=torch.float64).index_add_(0, owner, sure)
     counts = torch.bincount(owner, minlength=len(tokens))
-    means: list[float] = (sums / counts).clamp(0.0, 1.0).tolist()
+    means: list[float] = ((sums / counts).clamp(0.0, 1.0) ** (1 / temperature)).tolist()
     return means
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,7 +174,9 @@ class _Work:
             done = f"{count} utterances were there; nothing states how many it should have"
             whole = self.options.offline and not (self.root / part.file).is_file() and count > 0
         if whole:
-            _write(record, _contents(place, count))
+            # Where nothing can be written, as on a shared disk, it is counted anew every time.
+            with suppress(DownloadError):
+                _write(record, _contents(place, count))
         return done if whole else ""
 
     def _present(self, part: Part) -> tuple[int, list[Refusal]]:

@@ -302,6 +302,15 @@ def test_a_corpus_that_others_unpacked_is_taken_if_it_is_whole(below, archives, 
         assert report.whole and "8 of 9 utterances were there, taken as they are" in report.done
 
 
+def test_a_whole_corpus_where_nothing_can_be_written_is_taken_too(archives, spoken, tmp_path):
+    shutil.copytree(spoken, tmp_path, dirs_exist_ok=True)
+    # Stands in for a read-only disk, which does not keep root from writing.
+    (tmp_path / ".asr").write_text("in the way")
+    for _ in range(2):
+        (report,) = get(corpus_of(archives), tmp_path, offline=True)
+        assert report.whole and "all 8 utterances were there" in report.done
+
+
 def crafted(tmp_path: Path, name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Path:
     archive = tmp_path / "bad.tar.gz"
     with tarfile.open(archive, "w:gz") as members:

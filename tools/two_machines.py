@@ -87,7 +87,9 @@ def agent(machine: int, restarts: int, log: Path, *words: str) -> "subprocess.Po
         *("ip", "netns", "exec", NAMES[machine], sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=demo"),
         *(f"--rdzv-endpoint={ADDRESSES[0]}:{PORT}", f"--local-addr={ADDRESSES[machine]}"),
-        *("--rdzv-conf=join_timeout=60", f"--max-restarts={restarts}", *words),
+        # A namespace keeps its machine's name, by which torchrun would not know its own address.
+        f"--rdzv-conf=is_host={int(machine == 0)},join_timeout=60",
+        *(f"--max-restarts={restarts}", *words),
     ]
     environment = {
         **os.environ,

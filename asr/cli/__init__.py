@@ -14,7 +14,7 @@ VERBS = {
     "download": "bring a corpus onto the disk: resumed, verified, unpacked",
     "prepare": "turn a corpus into verified JSONL manifests",
     "tokenizer": "fit a vocabulary to training transcripts",
-    "train": "train a model from a recipe; takes Hydra overrides",
+    "train": "train a model from a recipe; takes Hydra overrides; --dry-run tells what it takes",
     "average": "make one model of the weights that a run kept of several epochs",
     "transcribe": "write what is said in audio files",
     "evaluate": "transcribe a manifest and score it by word error rate",

@@ -93,6 +93,7 @@ def test_two_machines_train_as_one_and_go_on_when_one_of_them_dies(tmp_path):
     assert told.count("best dev WER") == 1
     for one, two in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
         assert two["valid_wer"] == one["valid_wer"]
+        assert two["valid_cer"] == one["valid_cer"]
         assert two["valid_loss"] == pytest.approx(one["valid_loss"], rel=1e-4)
         # The epoch in which one of them died is no exception.
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)

@@ -6,7 +6,7 @@ Needs root and iproute2. The namespaces asr-a (10.77.0.1) and asr-b (10.77.0.2) 
 other. It trains a small model on tones and prints what it found:
 
 1. one process alone, and one in each namespace under torchrun with gloo: the losses of every epoch,
-   the WERs, and the largest difference of weights;
+   the error rates, and the largest difference of weights;
 2. the worker of one machine killed in mid-epoch: torchrun starts both again, and training goes on
    from the checkpoint to the same weights;
 3. no restarts allowed and the cable cut: how long the other takes to end, and what it says.
@@ -134,8 +134,8 @@ def compare(folder: Path, one: str, other: str) -> None:
     for a, b in zip(history(folder / one), history(folder / other), strict=True):
         print(
             f"  epoch {a['epoch']}: loss {a['loss']:.6f} and {b['loss']:.6f}, dev loss "
-            f"{a['valid_loss']:.6f} and {b['valid_loss']:.6f}, dev WER {a['valid_wer']:.4f} and "
-            f"{b['valid_wer']:.4f} %"
+            f"{a['valid_loss']:.6f} and {b['valid_loss']:.6f}, dev CER {a['valid_cer']:.4f} and "
+            f"{b['valid_cer']:.4f} %"
         )
     first, second = weights(folder / one), weights(folder / other)
     apart = max(float((first[name] - second[name]).abs().max()) for name in first)
@@ -169,7 +169,7 @@ def show_cut(folder: Path) -> None:
         try:
             code: int | None = machine.wait(timeout=120)
         except subprocess.TimeoutExpired:
-            machine.terminate()
+            machine.kill()
             code = None
         print(
             f"  torchrun on {name}: exit code {code}, {time.monotonic() - cut:.0f} s after the cut"

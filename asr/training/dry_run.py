@@ -22,7 +22,7 @@ def describe(estimate: Estimate) -> str:
         (
             "operations",
             f"{e.flops_per_second / 1e9:.2f} GFLOP a second of audio, "
-            f"{e.flops_per_epoch / 1e15:.3g} PFLOP an epoch (forward and backward)",
+            f"{e.flops_per_epoch / 1e12:,.2f} TFLOP an epoch (forward and backward)",
         ),
         ("devices", f"{e.devices}"),
         (

@@ -3,10 +3,10 @@
     python tools/benchmark/training.py [--model gru_small] [--manifest data/an4/train.jsonl]
 
 Takes whole training steps, reading included, of a model of conf/model: in float32 with batches of
-like length (the baseline), with batches of any length, in bfloat16, and with a compiled front end,
-in turns. Then it splits a step of the baseline into its stages and names the floor: the step's
-operations at the rate of one large matrix product. Without a manifest it makes utterances of noise,
-as long as LibriSpeech's.
+like length (the baseline), with batches of any length, in bfloat16, and on request with a compiled
+front end, in turns. Then it splits a step of the baseline into its stages and names the floor: the
+step's operations at the rate of one large matrix product. Without a manifest it makes utterances of
+noise, as long as LibriSpeech's.
 """
 
 import argparse
@@ -140,8 +140,10 @@ def contenders(
     found = {
         "float32, like lengths": Step(module, dataset, alike, plain),
         "float32, any lengths": Step(module, dataset, mixed, plain),
-        "front end compiled": Step(compiled_front_end(args, tokenizer), dataset, alike, plain),
     }
+    if args.compile:
+        front = compiled_front_end(args, tokenizer)
+        found["front end compiled"] = Step(front, dataset, alike, plain)
     if not args.skip_bf16:
         found["bfloat16, like lengths"] = Step(build(args, tokenizer), dataset, alike, halved)
     return found
@@ -236,6 +238,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of each contender")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--skip-bf16", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="and with a compiled front end")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:

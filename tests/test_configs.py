@@ -165,6 +165,7 @@ def test_all_options_of_a_group_have_the_same_keys():
         ("model=gru_smal", "'gru_small'"),
         ("--multirun model=gru_tiny,gru_smal", "'gru_small'"),
         ("recipes=an4/gruu", "'an4/gru'"),
+        ("recipes=librispeech/mini chain.frist=train", "'chain.first'"),
     ],
 )
 def test_a_typo_on_the_command_line_names_the_nearest(override, nearest, capsys):

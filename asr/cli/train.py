@@ -219,7 +219,8 @@ def _explain(error: Exception, overrides: list[str], known: DictConfig) -> str:
     sections = {key[:dot] for key in keys for dot in range(len(key)) if key[dot] == "."}
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
-        if key not in keys and key not in sections and not word.startswith("+"):
+        known_here = key in keys or key in sections or _is_group(key)
+        if not known_here and not word.startswith("+"):
             near = get_close_matches(key, [*keys, *sections], n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else "see `asr train --cfg job`"
             if key.startswith("trainer."):

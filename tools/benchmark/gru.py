@@ -32,6 +32,9 @@ Step = Callable[[], None]
 WARM_UPS = {"cpu": 1, "cuda": 3}
 """Rounds whose times are thrown away; Triton compiles in the first."""
 
+VOCABULARY_SIZE = 256
+TOKENS = 30
+
 FORCED = {"walk": "triton-walk", "loop": "torch"}
 """Backends of the contenders that are not the package's own choice, by the last word."""
 
@@ -113,15 +116,21 @@ def forward(name: str, module: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def training_step(name: str, module: nn.Module, x: Tensor, lengths: Tensor, bf16: bool) -> Step:
-    """Forward and backward pass, to the input as well."""
+    """Forward pass, CTC loss, and backward pass, to the input as well."""
     x = x.clone().requires_grad_()
+    width = (2 if module.bidirectional else 1) * module.hidden_size
+    head = nn.Linear(width, VOCABULARY_SIZE, device=x.device)
+    tokens = torch.randint(1, VOCABULARY_SIZE, (len(x), TOKENS), device=x.device)
+    token_lengths = torch.full((len(x),), TOKENS)
 
     def step() -> None:
         module.zero_grad()
+        head.zero_grad()
         x.grad = None
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            output = forward(name, module, x, lengths)
-        output.float().square().mean().backward()
+            scores = head(forward(name, module, x, lengths))
+        log_probs = scores.float().log_softmax(-1).transpose(0, 1)
+        nn.functional.ctc_loss(log_probs, tokens, lengths, token_lengths).backward()
 
     return step
 

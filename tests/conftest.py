@@ -1,7 +1,9 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -12,6 +14,13 @@ from asr.corpora.spoken import SpokenSplit
 
 # Two test processes on two cores wait for each other's threads most of the time.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Undo what a test leaves in the environment; Lightning writes where it found its main rank."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

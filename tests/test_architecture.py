@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Every part of the package on its floor; a part is a file or a folder of `asr`.
 FLOORS = (
-    {"__init__", "errors", "files", "schema"},
+    {"__init__", "errors", "files", "interrupt", "schema"},
     {"audio", "media", "headers", "channels", "resampling", "text", "tokenizer", "manifest"}
     | {"padding", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from tiny_training import configuration, history, spawn, weights
 
 from asr.cli import main
 from asr.errors import ConfigError, PreemptedError
 from asr.training import train
 from asr.training.checkpoints import Checkpoints, Every
+from asr.training.interruption import interruptible
 from asr.training.module import CTCTraining
 from asr.training.preemption import ignore_first_sigterm
 
@@ -132,3 +134,26 @@ def test_a_reader_outlives_one_signal_and_not_two():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_ends_training_behind_the_batch():
+    callbacks: list[Callback] = []
+
+    class Trainer:
+        interrupted = False
+
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    before, reached = signal.getsignal(signal.SIGINT), False
+    trainer: Any = Trainer()
+    trainer.callbacks = callbacks
+    with pytest.raises(KeyboardInterrupt), interruptible(trainer):
+        Deleted()
+        reached = True
+        callbacks[-1].on_train_batch_end(trainer, trainer, None, None, 0)
+        pytest.fail("the interrupt was lost")
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is before

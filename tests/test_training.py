@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_training import weights
 
 from asr.audio import write_flac
 from asr.data import collate
@@ -93,13 +94,6 @@ def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
         else:
             config[section] = value
     return config
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a run's last checkpoint."""
-    checkpoint = torch.load(run / "last.ckpt", weights_only=False)
-    state: dict[str, torch.Tensor] = checkpoint["state_dict"]
-    return state
 
 
 def test_tones_are_learned_and_the_exported_model_transcribes_them(tmp_path: Path) -> None:

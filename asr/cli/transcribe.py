@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.cli.decoder_options import add_decoder_arguments, decoder_record, use_decoder
-from asr.cli.interrupt import Interrupt
 from asr.errors import UsageError
 from asr.inputs import Input, Inputs, find_inputs
+from asr.interrupt import Interrupt
 from asr.output import FORMATS, JOINABLE, format_named
 from asr.run_log import RUN_LOG
 from asr.segments import DEFAULT_SHAPE, Shape

@@ -17,6 +17,7 @@ from asr.training.agreement import Agreement
 from asr.training.auto_batch import AutoBatch
 from asr.training.checkpoints import Checkpoints
 from asr.training.curves import Curves
+from asr.training.interruption import interruptible
 from asr.training.loggers import StepTable, finish
 from asr.training.parts import SECTIONS, Parts, build_parts
 from asr.training.pictures import Pictures
@@ -105,14 +106,13 @@ def _callbacks(parts: Parts, run: RunFolder) -> list[Callback]:
 
 def _fit(trainer: lightning.Trainer, parts: Parts, start: str | None) -> None:
     try:
-        # The checkpoint is this run's own, and older Lightning states hold more than tensors.
-        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
+        with interruptible(trainer):
+            # The checkpoint is this run's own, and older Lightning states hold more than tensors.
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start, weights_only=False)
     except SIGTERMException as error:
         raise PreemptedError("stopped by SIGTERM before the first step") from error
-    except SystemExit:
-        # Lightning ends the process with code 1 when it is interrupted.
-        if not trainer.interrupted:
-            raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except BaseException as error:
         end_helpers(trainer)
         if isinstance(error, PreemptedError) and not trainer.is_global_zero:
@@ -122,5 +122,3 @@ def _fit(trainer: lightning.Trainer, parts: Parts, start: str | None) -> None:
         if isinstance(error, RuntimeError) and (lost := explain_lost_process(error, trainer)):
             raise lost from error
         raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt

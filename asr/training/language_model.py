@@ -23,6 +23,7 @@ from asr.lm.corpus import read_sentences
 from asr.lm.gru import GRULanguageModel, Items, TokenItems, WordItems, build_gru, save_gru
 from asr.schema import build
 from asr.tokenizer import Tokenizer
+from asr.training.interruption import interruptible
 from asr.training.run import RunFolder
 from asr.training.schedule import Schedule
 from asr.training.sentences import PADDING, Sentences
@@ -129,14 +130,8 @@ def train_gru(
     start = str(run.last_checkpoint) if run.last_checkpoint.exists() else None
     with run.locked() if trainer.is_global_zero else nullcontext():
         _announce(run, start, model, items, data)
-        try:
+        with interruptible(trainer):
             trainer.fit(module, ckpt_path=start, weights_only=False)
-        except SystemExit:
-            # Lightning ends the process with code 1 when it is interrupted.
-            if not trainer.interrupted:
-                raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return GRUResult(run.model, keeper.best, keeper.best_epoch, resumed)
 
 

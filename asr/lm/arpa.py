@@ -7,7 +7,7 @@ spaces, back-offs may be missing, and so may ``<unk>`` and the contexts of longe
 import gzip
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,6 +65,7 @@ class _ArpaReader:
                     delay=2,
                 ) as self.bar,
             ):
+                # Reading ends with the file below it, which is closed.
                 stream = gzip.open(raw) if self.path.suffix == ".gz" else raw  # noqa: SIM115
                 lines = self._stripped(iter(stream), raw.tell)
                 self._header(lines)
@@ -76,11 +77,11 @@ class _ArpaReader:
         words = [word.decode() for word in self.ids]
         return words, build_trie(orders, words, str(self.path))
 
-    def _stripped(self, lines: Iterator[bytes], place: object) -> Iterator[bytes]:
+    def _stripped(self, lines: Iterator[bytes], place: Callable[[], int]) -> Iterator[bytes]:
         for line in lines:
             self.number += 1
             if not self.number % _CHUNK:
-                self.bar.update(place() - self.bar.n)  # type: ignore[operator]
+                self.bar.update(place() - self.bar.n)
             yield line.strip()
 
     def _header(self, lines: Iterator[bytes]) -> None:

@@ -32,6 +32,7 @@ def write_arpa(path: Path | str, words: Sequence[str], levels: Sequence[Level]) 
     """
     layout = _RowLayout(words)
     with atomic_write(path, "wb") as raw:
+        # Closed at the end, before the file below it.
         stream = gzip.open(raw, "wb", 6) if Path(path).suffix == ".gz" else raw  # noqa: SIM115
         stream.write(b"\\data\\\n")
         for n, level in enumerate(levels, start=1):

@@ -81,6 +81,7 @@ def _read_file(path: Path, block_bytes: int, advance: Callable[[int], object]) -
         return
     try:
         with path.open("rb") as raw:
+            # Reading ends with the file below it, which is closed.
             stream = gzip.open(raw) if path.suffix == ".gz" else raw  # noqa: SIM115
             yield from _whole_lines(path, stream, raw, block_bytes, advance)
     except (OSError, EOFError) as error:

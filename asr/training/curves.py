@@ -47,6 +47,7 @@ class Curves(Callback):
         module: lightning.LightningModule,
         optimizer: torch.optim.Optimizer,
     ) -> None:
+        # Lightning sets the attribute where mypy does not see it.
         if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
             self._norm = torch.nn.utils.get_total_norm(gradients)

@@ -31,6 +31,7 @@ class LogProbCache(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
+    # Sequence wants an overload each for an index and a slice.
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]

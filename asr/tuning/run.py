@@ -112,6 +112,7 @@ class _Part(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
+    # Sequence wants an overload each for an index and a slice.
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self._whole[self._places[index]]
 

@@ -188,6 +188,7 @@ class Watched(SpeechDataset):
 
     log: Path
 
+    # Torch gives its data sets no types.
     def __getitems__(self, draws):  # type: ignore[no-untyped-def]
         self.count = getattr(self, "count", -1) + 1
         if self.count % 100 == 0:

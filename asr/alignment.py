@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from asr.ctc import required_frames
-from asr.decoding.align import Alignment, align, align_batch
+from asr.decoding.align import Alignment, align
+from asr.decoding.align_batch import align_batch
 from asr.decoding.words import Word, time_words
 from asr.errors import AlignmentError, AsrError
 from asr.windows import encoder_frame_seconds

@@ -8,7 +8,8 @@ import torch
 import torchaudio
 
 from asr.decoding import greedy_decode
-from asr.decoding.align import Alignment, align, align_batch, align_hypothesis
+from asr.decoding.align import Alignment, align, align_hypothesis
+from asr.decoding.align_batch import align_batch
 
 
 def random_log_probs(frames: int, vocabulary: int, seed: int) -> torch.Tensor:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
-import torchaudio
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from asr.ctc import required_frames
 from asr.decoding.hypothesis import Hypothesis
 from asr.tokenizer import BLANK
 
@@ -29,110 +28,65 @@ class Alignment:
     log_prob: float
 
 
-def align(log_probs: Tensor, tokens: Sequence[int]) -> Alignment | None:
-    """Align one utterance.
+def align(log_probs: ArrayLike, tokens: Sequence[int]) -> Alignment | None:
+    """Align one utterance: states are blank, first token, blank, second token, and so on, blank.
 
     Args:
-        log_probs: ``(U, V)``, natural logarithms.
+        log_probs: ``(U, V)``, natural logarithms, of NumPy or of torch on the CPU.
         tokens: L token ids, none of them the blank.
 
     Returns:
         The likeliest alignment, or None where there is none: too few frames, or all have
         probability 0.
-    """
-    wanted = torch.tensor([list(tokens)], dtype=torch.int64)
-    lengths = torch.tensor([len(log_probs)]), torch.tensor([len(tokens)])
-    rows = log_probs.unsqueeze(0)
-    # Torchaudio's loop in C++ is faster than ours for one utterance, but it refuses what has no
-    # alignment, and impossible tokens make it return a wrong path.
-    fits = bool(tokens) and int(required_frames(wanted, lengths[1])) <= len(log_probs)
-    needed = log_probs[:, [BLANK, *sorted(set(tokens))]]
-    if log_probs.device.type != "cpu" or not fits or not bool(needed.isfinite().all()):
-        return align_batch(rows, lengths[0], wanted, lengths[1])[0]
-    path, scores = torchaudio.functional.forced_align(rows, wanted, blank=BLANK)
-    spans = _token_frames(path[0].tolist())
-    return Alignment(tuple(tokens), *spans, float(scores.double().sum()))
-
-
-@torch.no_grad()
-def align_batch(
-    log_probs: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
-) -> list[Alignment | None]:
-    """Align a batch: states are blank, first token, blank, second token, and so on, blank.
-
-    Args:
-        log_probs: ``(B, U, V)``, natural logarithms, on any device.
-        frame_lengths: ``(B,)``, int64, in encoder frames.
-        tokens: ``(B, L)``, int64, none of them the blank within a transcript.
-        token_lengths: ``(B,)``, int64.
-
-    Returns:
-        For each utterance what ``align`` gives.
 
     Source:
         Graves et al. 2006, section 4.1, with the maximum in place of the sum.
     """
-    device = log_probs.device
-    frame_lengths, tokens, token_lengths = (
-        each.to(device) for each in (frame_lengths, tokens, token_lengths)
-    )
-    batch, frames, _ = log_probs.shape
-    labels = torch.full((batch, 2 * tokens.shape[1] + 1), BLANK, device=device)
-    labels[:, 1::2] = tokens
-    best, steps = _walk(log_probs, frame_lengths, labels)
+    rows = np.asarray(log_probs)
+    labels = np.full(2 * len(tokens) + 1, BLANK)
+    labels[1::2] = tokens
+    best, steps = _walk(rows, labels)
     # The path ends in the last blank or in the last token.
-    last = (2 * token_lengths).unsqueeze(1)
-    before = (last - 1).clamp(min=0)
-    ends_in_token = (best.gather(1, before) > best.gather(1, last)) & (last > 0)
-    state = torch.where(ends_in_token, before, last)
-    found = best.gather(1, state).squeeze(1)
-    states = torch.full((batch, frames), -1, device=device)
-    for frame in range(frames - 1, -1, -1):
-        inside = frame < frame_lengths
-        states[inside, frame] = state[inside, 0]
-        back = steps[frame].gather(1, state).long()
-        state = torch.where(inside.unsqueeze(1), state - back, state)
-    paths = torch.where(states < 0, -1, labels.gather(1, states.clamp(min=0))).tolist()
-    alignments: list[Alignment | None] = []
-    for row, (log_prob, length, count) in enumerate(
-        zip(found.tolist(), frame_lengths.tolist(), token_lengths.tolist(), strict=True)
-    ):
-        if log_prob == -torch.inf:
-            alignments.append(None)
-            continue
-        spans = _token_frames(paths[row][:length])
-        alignments.append(Alignment(tuple(tokens[row, :count].tolist()), *spans, log_prob))
-    return alignments
+    state = len(labels) - 1
+    if state and best[state - 1] > best[state]:
+        state -= 1
+    log_prob = float(best[state])
+    if log_prob == -np.inf:
+        return None
+    path = []
+    for step in steps[::-1]:
+        path.append(int(labels[state]))
+        state -= int(step[state])
+    return Alignment(tuple(tokens), *token_frames(path[::-1]), log_prob)
 
 
-def _walk(log_probs: Tensor, frame_lengths: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Give each state's best log-probability (B, 2 L + 1) and how far back it came from."""
-    frames = log_probs.shape[1]
-    never = torch.tensor(-torch.inf, dtype=torch.float64, device=log_probs.device)
+def _walk(
+    log_probs: NDArray[Any], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Give each state's best log-probability (2 L + 1,) and how far back each frame's came from."""
+    size = len(labels)
     # A token may follow another one directly, unless they are the same.
-    skips = torch.zeros_like(labels, dtype=torch.bool)
-    skips[:, 2:] = (labels[:, 2:] != BLANK) & (labels[:, 2:] != labels[:, :-2])
-    best = never.expand(labels.shape).clone()
-    best[:, 0] = 0.0
-    steps: list[Tensor] = []
-    for frame in range(frames):
-        emitted = log_probs[:, frame].double().gather(1, labels)
-        ways = [best, torch.nn.functional.pad(best, (1, 0), value=-torch.inf)[:, :-1]]
-        two_back = torch.nn.functional.pad(best, (2, 0), value=-torch.inf)[:, : best.shape[1]]
-        ways.append(torch.where(skips, two_back, never))
-        if frame == 0:
-            # Before the first frame the walk stands in front of the first blank.
-            start = never.expand(labels.shape).clone()
-            start[:, :2] = 0.0
-            ways = [start, start, start]
-        reached, step = torch.stack(ways).max(dim=0)
-        inside = (frame < frame_lengths).unsqueeze(1)
-        best = torch.where(inside, reached + emitted, best)
-        steps.append(step.to(torch.int8))
+    skips = np.full(size, -np.inf)
+    skips[2:][(labels[2:] != BLANK) & (labels[2:] != labels[:-2])] = 0.0
+    # Two states that nothing reaches stand before the first, so that every state has two before it.
+    padded = np.full(size + 2, -np.inf)
+    best, one_back, two_back = padded[2:], padded[1:-1], padded[:-2]
+    best[0] = 0.0
+    steps = np.zeros((len(log_probs), size), np.int8)
+    reached, skipped, later = np.empty(size), np.empty(size), np.empty(size, bool)
+    for frame, step in zip(log_probs, steps, strict=True):
+        np.greater(one_back, best, later)
+        step[later] = 1
+        np.maximum(best, one_back, out=reached)
+        np.add(two_back, skips, skipped)
+        np.greater(skipped, reached, later)
+        step[later] = 2
+        np.maximum(reached, skipped, out=reached)
+        np.add(reached, frame[labels], best)
     return best, steps
 
 
-def align_hypothesis(log_probs: Tensor, hypothesis: Hypothesis) -> Hypothesis:
+def align_hypothesis(log_probs: ArrayLike, hypothesis: Hypothesis) -> Hypothesis:
     """Put a hypothesis' tokens where its likeliest alignment has them.
 
     Args:
@@ -143,7 +97,8 @@ def align_hypothesis(log_probs: Tensor, hypothesis: Hypothesis) -> Hypothesis:
     return hypothesis if alignment is None else replace(hypothesis, frames=alignment.first_frames)
 
 
-def _token_frames(path: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def token_frames(path: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the first and the last frame of each token of a path, which has one for each frame."""
     firsts: list[int] = []
     lasts: list[int] = []
     previous = BLANK

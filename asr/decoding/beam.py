@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike
 
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.pruning import DEFAULT_PRUNING, PossibleTokens, Pruning, possible_tokens
@@ -120,7 +121,7 @@ class BeamSearch:
         self._most = 1.0 if self.scorer is None else _exp(self.scorer.highest)
         self._keep = math.exp(-pruning.beam_threshold)
 
-    def decode(self, log_probs: Tensor, nbest: int = 1) -> list[Hypothesis]:
+    def decode(self, log_probs: ArrayLike, nbest: int = 1) -> list[Hypothesis]:
         """Search a whole utterance.
 
         Args:
@@ -142,7 +143,7 @@ class BeamSearch:
         root.active = True
         return BeamState([root], {})
 
-    def step(self, state: BeamState, log_probs: Tensor) -> None:
+    def step(self, state: BeamState, log_probs: ArrayLike) -> None:
         """Take the next frames.
 
         Args:
@@ -152,7 +153,7 @@ class BeamSearch:
         Raises:
             ValueError: a value is not a number.
         """
-        frames = possible_tokens(log_probs.detach().cpu().numpy(), self.pruning)
+        frames = possible_tokens(np.asarray(log_probs), self.pruning)
         with _without_collector():
             self._search(state, frames)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike
 
 from asr.decoding.align import align_hypothesis
 from asr.decoding.beam import BeamSearch
@@ -22,11 +22,11 @@ class Decoder(Protocol):
     name: str
     nbest: int
 
-    def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
+    def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         """Decode one utterance.
 
         Args:
-            log_probs: ``(U, V)``, natural logarithms.
+            log_probs: ``(U, V)``, natural logarithms, of NumPy or of torch on the CPU.
 
         Returns:
             At least one hypothesis, the best first.
@@ -39,8 +39,9 @@ class GreedyDecoder:
     name = "greedy"
     nbest = 1
 
-    def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
-        return tuple(greedy_decode(log_probs.unsqueeze(0), torch.tensor([len(log_probs)])))
+    def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
+        rows = np.asarray(log_probs)
+        return tuple(greedy_decode(rows[None], [len(rows)]))
 
 
 class BeamDecoder:
@@ -67,7 +68,7 @@ class BeamDecoder:
         self.rescorers = tuple(rescorers)
         self.name = name
 
-    def decode(self, log_probs: Tensor) -> tuple[Hypothesis, ...]:
+    def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         wanted = self.search.pruning.beam_size if self.rescorers else self.nbest
         found = self.search.decode(log_probs, wanted)
         for rescorer in self.rescorers:

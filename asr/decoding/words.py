@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from asr.tokenizer import Tokenizer
 
@@ -67,7 +68,7 @@ UNCALIBRATED = WordCalibration()
 
 
 def time_words(
-    log_probs: Tensor,
+    log_probs: ArrayLike,
     tokens: Sequence[int],
     frames: Sequence[int],
     tokenizer: Tokenizer,
@@ -103,6 +104,7 @@ def time_words(
     spans = word_spans(tokens, tokenizer)
     if not spans:
         return ()
+    log_probs = np.asarray(log_probs)
     lasts = _last_frames(log_probs, tokens, frames)
     sure = token_confidences(log_probs, tokens, frames, lasts, calibration.temperature)
     peaks = [(frames[span.first], lasts[span.last] + 1) for span in spans]
@@ -150,7 +152,7 @@ def word_spans(tokens: Sequence[int], tokenizer: Tokenizer) -> list[WordSpan]:
 
 
 def token_confidences(
-    log_probs: Tensor,
+    log_probs: ArrayLike,
     tokens: Sequence[int],
     frames: Sequence[int],
     last_frames: Sequence[int],
@@ -173,19 +175,21 @@ def token_confidences(
         for position, (first, last) in enumerate(zip(frames, last_frames, strict=True))
         for frame in range(first, last + 1)
     ]
-    rows = log_probs[[frame for _, frame in places]].double()
-    owner = torch.tensor([position for position, _ in places])
-    wanted = torch.tensor(tokens)[owner]
-    own = rows.gather(1, wanted.unsqueeze(1)).squeeze(1).exp()
-    sharp = torch.log_softmax(_SHARPENING * rows, -1)
-    sure = torch.where(rows.argmax(-1) == wanted, entropy_confidence(sharp), own)
-    sums = torch.zeros(len(tokens), dtype=torch.float64).index_add_(0, owner, sure)
-    counts = torch.bincount(owner, minlength=len(tokens))
-    means: list[float] = ((sums / counts).clamp(0.0, 1.0) ** (1 / temperature)).tolist()
+    rows = np.asarray(log_probs)[[frame for _, frame in places]].astype(np.float64)
+    owner = np.array([position for position, _ in places], np.int64)
+    wanted = np.array(tokens, np.int64)[owner]
+    own = np.exp(rows[np.arange(len(rows)), wanted])
+    sharp = _SHARPENING * rows
+    sharp -= sharp.max(-1, keepdims=True)
+    sharp -= np.log(np.exp(sharp).sum(-1, keepdims=True))
+    sure = np.where(rows.argmax(-1) == wanted, entropy_confidence(sharp), own)
+    sums = np.bincount(owner, sure, len(tokens))
+    counts = np.bincount(owner, minlength=len(tokens))
+    means: list[float] = (np.clip(sums / counts, 0.0, 1.0) ** (1 / temperature)).tolist()
     return means
 
 
-def entropy_confidence(log_probs: Tensor) -> Tensor:
+def entropy_confidence(log_probs: ArrayLike) -> NDArray[np.float64]:
     """Measure how far distributions are from uniform: 1 for a certain one, 0 for the uniform.
 
     Args:
@@ -198,14 +202,17 @@ def entropy_confidence(log_probs: Tensor) -> Tensor:
         arXiv 2212.08703, Tsallis' entropy of order 1/3 with exponential normalisation.
     """
     order = _ENTROPY_ORDER
-    vocabulary_size = log_probs.shape[-1]
-    entropy = (1 - (order * log_probs).exp().sum(-1)) / (order - 1)
-    most = (1 - vocabulary_size ** (1 - order)) / (order - 1)
-    floor = torch.tensor(-most, dtype=log_probs.dtype).exp()
-    return ((-entropy).exp() - floor) / (1 - floor)
+    rows = np.asarray(log_probs, np.float64)
+    entropy = (1 - np.exp(order * rows).sum(-1)) / (order - 1)
+    most = (1 - rows.shape[-1] ** (1 - order)) / (order - 1)
+    floor = np.exp(-most)
+    found: NDArray[np.float64] = (np.exp(-entropy) - floor) / (1 - floor)
+    return found
 
 
-def _last_frames(log_probs: Tensor, tokens: Sequence[int], frames: Sequence[int]) -> list[int]:
+def _last_frames(
+    log_probs: NDArray[Any], tokens: Sequence[int], frames: Sequence[int]
+) -> list[int]:
     # CTC repeats a token while its sound lasts; the next token's frame ends it anyhow.
     path: list[int] = log_probs.argmax(-1).tolist()
     lasts = []

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.decoding.beam import BeamSearch
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
 from asr.decoding.scorer import Scorer
+from asr.decoding.search import make_search
 from asr.decoding.word_bonus import WordBonus
 from asr.errors import UsageError
 from asr.lm.hotwords import HotwordScorer, Phrase
@@ -76,7 +76,7 @@ def build_decoder(
         model = load_sentence_model(knowledge.rescoring_lm, tokenizer)
         rescorers.append(sentence_rescorer(model, tokenizer, knowledge.rescoring_weight))
     return BeamDecoder(
-        BeamSearch(options.pruning, _scorers(tokenizer, options, knowledge)),
+        make_search(options.pruning, _scorers(tokenizer, options, knowledge)),
         nbest=nbest,
         rescorers=rescorers,
         name=_name(options, knowledge),

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.decoding.beam import BeamSearch
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.decoding.search import make_search
 from asr.draft import ChannelDraft, Draft
 from asr.encoding import Encoding, ListSource, check_precision
 from asr.errors import AudioError, UsageError
@@ -303,7 +303,7 @@ class Recognizer:
 def _decoder_of(options: DecoderOptions) -> Decoder:
     if options.kind == "greedy":
         return GreedyDecoder()
-    return BeamDecoder(BeamSearch(pruning=options.pruning))
+    return BeamDecoder(make_search(pruning=options.pruning))
 
 
 def choose_device(name: str) -> torch.device:

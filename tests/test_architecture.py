@@ -57,6 +57,7 @@ GUARDED = {
     "hydra": ("cli/train.py",),
     "omegaconf": ("cli/train.py",),
     "matplotlib": ("inspection/", "tuning/"),
+    "numba": ("decoding/compiled/",),
     "PIL": ("inspection/", "training/pictures.py"),
 }
 

@@ -160,8 +160,9 @@ class BeamSearch:
     def _search(self, state: BeamState, frames: PossibleTokens) -> None:
         state.log_scale += frames.log_scale
         first = state.frames
-        starts, tokens, chances = frames.starts, frames.tokens, frames.chances
-        for index, sure in enumerate(frames.sure):
+        starts, tokens = frames.starts.tolist(), frames.tokens.tolist()
+        chances, blanks = frames.chances.tolist(), frames.blanks.tolist()
+        for index, sure in enumerate(frames.sure.tolist()):
             if sure:
                 if not state.settled:
                     for prefix in state.beam:
@@ -171,7 +172,7 @@ class BeamSearch:
             state.settled = False
             span = slice(starts[index], starts[index + 1])
             possible = list(zip(tokens[span], chances[span], strict=True))
-            self._advance(state, frames.blanks[index], possible, first + index)
+            self._advance(state, blanks[index], possible, first + index)
             self._rescale(state)
             if (first + index) % _FORGET_FRAMES == 0:
                 _forget(state)
@@ -235,13 +236,13 @@ class BeamSearch:
         floor = best * self._keep
         if len(beam) >= self.pruning.beam_size:
             floor = max(floor, lowest)
-        entered = self._extend(state, possible, floor, frame)
+        entered = self._extend(state, possible, floor)
         for prefix, (blank, label) in zip(beam, following, strict=True):
             prefix.blank, prefix.label, prefix.total = blank, label, blank + label
-        state.beam = self._prune(beam + entered)
+        state.beam = self._prune(beam + entered, frame)
 
     def _extend(
-        self, state: BeamState, possible: list[tuple[int, float]], floor: float, frame: int
+        self, state: BeamState, possible: list[tuple[int, float]], floor: float
     ) -> list[_Prefix]:
         # Prefixes of the beam were entered by `_advance`; here are the others.
         entered: list[_Prefix] = []
@@ -262,7 +263,6 @@ class BeamSearch:
                 label *= child.factor
                 if label >= floor and label > 0.0:
                     child.blank, child.label, child.total = 0.0, label, label
-                    child.frame = frame
                     entered.append(child)
         return entered
 
@@ -274,7 +274,7 @@ class BeamSearch:
         score, following = self.scorer.score(prefix.state, token)
         return _Prefix(key, prefix, token, _exp(score), prefix.scored + score, following)
 
-    def _prune(self, beam: list[_Prefix]) -> list[_Prefix]:
+    def _prune(self, beam: list[_Prefix], frame: int) -> list[_Prefix]:
         beam.sort(key=_total, reverse=True)
         size = min(len(beam), self.pruning.beam_size)
         floor = beam[0].total * self._keep
@@ -284,7 +284,9 @@ class BeamSearch:
             prefix.active = False
         del beam[size:]
         for prefix in beam:
-            prefix.active = True
+            if not prefix.active:
+                prefix.active = True
+                prefix.frame = frame
         return beam
 
     def _rescale(self, state: BeamState) -> None:

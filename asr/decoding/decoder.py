@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from asr.decoding.align import align_hypothesis
-from asr.decoding.beam import BeamSearch
 from asr.decoding.greedy import greedy_decode
 from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.search import Search
 
 # Scores hypotheses as wholes, in weighted natural logarithms.
 Rescorer = Callable[[Sequence[Hypothesis]], Sequence[float]]
@@ -57,7 +57,7 @@ class BeamDecoder:
 
     def __init__(
         self,
-        search: BeamSearch,
+        search: Search[Any],
         *,
         nbest: int = 1,
         rescorers: Sequence[Rescorer] = (),

@@ -57,7 +57,7 @@ NO_PRUNING = Pruning(
 
 @dataclass(frozen=True)
 class PossibleTokens:
-    """What a pruning leaves of a stretch of frames, in flat lists.
+    """What a pruning leaves of a stretch of frames, in flat arrays.
 
     Attributes:
         sure: of each frame, whether it holds nothing but the blank.
@@ -68,11 +68,11 @@ class PossibleTokens:
         log_scale: natural logarithm of the probability of all sure blanks together.
     """
 
-    sure: list[bool]
-    blanks: list[float]
-    starts: list[int]
-    tokens: list[int]
-    chances: list[float]
+    sure: NDArray[np.bool_]
+    blanks: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    chances: NDArray[np.float64]
     log_scale: float
 
 
@@ -101,10 +101,10 @@ def possible_tokens(log_probs: NDArray[np.float32], pruning: Pruning) -> Possibl
     counts = np.zeros(len(log_probs) + 1, np.int64)
     counts[1:][rows] = np.bincount(places, minlength=len(rows))
     return PossibleTokens(
-        sure=sure.tolist(),
-        blanks=np.exp(blanks).tolist(),
-        starts=np.cumsum(counts).tolist(),
-        tokens=tokens[order].tolist(),
-        chances=chances[order].tolist(),
+        sure=sure,
+        blanks=np.exp(blanks),
+        starts=np.cumsum(counts),
+        tokens=tokens[order],
+        chances=chances[order],
         log_scale=float(blanks[sure].sum()),
     )

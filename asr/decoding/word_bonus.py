@@ -1,5 +1,6 @@
 """A bonus for every word: it makes up for what a language model takes for each of them."""
 
+from asr.decoding.tables import BONUS_EFFECT, BonusTables, frozen
 from asr.tokenizer import Tokenizer
 
 
@@ -13,6 +14,7 @@ class WordBonus:
 
     def __init__(self, tokenizer: Tokenizer, bonus: float) -> None:
         self.bonus = bonus
+        self.pieces = tokenizer.pieces
         # For every token, with no word open before it and with one: words begun, open afterwards.
         self._effects = tuple(
             tuple(_effect(piece, open_word) for piece in tokenizer.pieces)
@@ -20,6 +22,9 @@ class WordBonus:
         )
         most = max(begun for table in self._effects for begun, _ in table)
         self.highest = max(0.0, bonus * most)
+
+    def tables(self) -> BonusTables:
+        return BonusTables(self.bonus, frozen([*map(list, self._effects)], BONUS_EFFECT))
 
     def start(self) -> bool:
         return False

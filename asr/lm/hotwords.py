@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from asr.decoding.tables import PHRASE_EDGE, PHRASE_NODE, PhraseTables, frozen
 from asr.errors import TokenizerError, UsageError
 from asr.tokenizer import Tokenizer
 
@@ -87,7 +90,7 @@ class HotwordScorer:
                 tokenizer.encode(phrase.text)
             except TokenizerError as error:
                 raise UsageError(f"hotword '{phrase.text}': {error}") from error
-        self._pieces = tokenizer.pieces
+        self.pieces = tokenizer.pieces
         self._next: list[dict[str, int]] = [{}, {}]
         self._letters = ["", " "]
         self._next[_ROOT][" "] = _SPACE
@@ -104,7 +107,18 @@ class HotwordScorer:
             self._insert(text, weight)
         self._link()
         self._known: dict[tuple[int, int], tuple[float, int]] = {}
-        self.highest = self._highest_step() * max(map(len, self._pieces[1:]))
+        self.highest = self._highest_step() * max(map(len, self.pieces[1:]))
+
+    def tables(self) -> PhraseTables:
+        edges = [sorted((ord(letter), child) for letter, child in n.items()) for n in self._next]
+        first = np.cumsum([0, *map(len, edges)]).tolist()
+        spaces = [letter == " " for letter in self._letters]
+        nodes = [*zip(first, self._fail, spaces, self._partial, self._complete, strict=False)]
+        return PhraseTables(
+            _SPACE,
+            frozen([*nodes, (first[-1], 0, False, 0.0, 0.0)], PHRASE_NODE),
+            frozen([edge for each in edges for edge in each], PHRASE_EDGE),
+        )
 
     def start(self) -> int:
         return _SPACE
@@ -113,7 +127,7 @@ class HotwordScorer:
         found = self._known.get((state, token))
         if found is None:
             total, node = 0.0, state
-            for letter in self._pieces[token]:
+            for letter in self.pieces[token]:
                 score, node = self._step(node, letter)
                 total += score
             found = self._known[state, token] = total, node

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from asr.decoding.tables import TrieTables
 from asr.errors import LanguageModelError
 from asr.lm.levels import ROOT
 from asr.lm.vocabulary import END, START, UNKNOWN
@@ -50,6 +51,12 @@ class Trie:
     log10_backoff: Array
     first_child: Array
     link: Array
+
+    def tables(self) -> TrieTables:
+        """Give the arrays as a compiled search reads them."""
+        return TrieTables(
+            self.word, self.log10_prob, self.log10_backoff, self.first_child, self.link
+        )
 
 
 class NGramModel:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from asr.decoding.tables import frozen
 from asr.errors import LanguageModelError
 from asr.files import atomic_write
 from asr.lm.levels import ROOT, Level
@@ -38,7 +39,7 @@ def write_ngram(
     counts = [len(level) for level in levels]
     nodes = 1 + sum(counts)
     inner = nodes - counts[-1]
-    index = "<u4" if nodes < _SMALL_INDEX else "<u8"
+    index = _index_type(nodes)
     vocabulary = np.frombuffer("\n".join(words).encode(), np.uint8)
     sections: list[tuple[str, str, int, Iterator[Array]]] = [
         ("word", "<u4", nodes, _after([0], (level.word for level in levels))),
@@ -117,16 +118,21 @@ def read_ngram(path: Path | str) -> NGramModel:
 
 
 def trie_of(levels: Sequence[Level]) -> Trie:
-    """Join levels into the arrays of a model, in memory."""
+    """Join levels into the arrays of a model, in memory, of the types that its file has."""
     counts = tuple(map(len, levels))
+    index = _index_type(1 + sum(counts))
     return Trie(
         counts,
-        np.concatenate(([0], *(level.word for level in levels))).astype(np.uint32),
-        np.concatenate(([0], *(level.log10_prob for level in levels))).astype(np.float32),
-        np.concatenate(([0], *(x.log10_backoff for x in levels[:-1]))).astype(np.float32),
-        np.concatenate(list(_first_children(levels))).astype(np.int64),
-        np.concatenate(([ROOT], *(level.link for level in levels))).astype(np.int64),
+        frozen(np.concatenate(([0], *(level.word for level in levels))), np.uint32),
+        frozen(np.concatenate(([0], *(level.log10_prob for level in levels))), np.float32),
+        frozen(np.concatenate(([0], *(x.log10_backoff for x in levels[:-1]))), np.float32),
+        frozen(np.concatenate(list(_first_children(levels))), index),
+        frozen(np.concatenate(([ROOT], *(level.link for level in levels))), index),
     )
+
+
+def _index_type(nodes: int) -> str:
+    return "<u4" if nodes < _SMALL_INDEX else "<u8"
 
 
 def levels_of(trie: Trie) -> list[Level]:

@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+
+from asr.decoding.tables import NO_LEXICON, TOKEN_LM, LmTables, frozen
 from asr.errors import UsageError
 from asr.lm.ngram import NGramModel, require_unit
 from asr.lm.tokens import fingerprint, token_names
@@ -29,10 +32,24 @@ class TokenNGramScorer:
         require_unit(model, "token", fingerprint(tokenizer))
         check_weight(weight)
         self.model = model
+        self.pieces = tokenizer.pieces
         self.highest = 0.0
         self._scale = weight * LN10
         self._ids = [model.word_id(name) for name in token_names(tokenizer)]
         self._known: dict[tuple[int, int], tuple[float, int]] = {}
+
+    def tables(self) -> LmTables:
+        return LmTables(
+            TOKEN_LM,
+            self._scale,
+            self.model.start(),
+            frozen(self._ids, np.int32),
+            0.0,
+            0.0,
+            False,
+            self.model.trie.tables(),
+            NO_LEXICON,
+        )
 
     def start(self) -> int:
         return self.model.start()

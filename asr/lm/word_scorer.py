@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from asr.decoding.tables import WORD_LM, LmTables, frozen
 from asr.errors import LanguageModelError
 from asr.lm.levels import ROOT as EMPTY_CONTEXT
 from asr.lm.lexicon import NONE, ROOT, Lexicon
+from asr.lm.lexicon_tables import lexicon_tables
 from asr.lm.ngram import NGramModel, require_unit
 from asr.lm.token_scorer import LN10, check_weight
 from asr.lm.vocabulary import END, SPECIAL, START, UNKNOWN
@@ -73,7 +75,7 @@ class WordNGramScorer:
         self.highest = 0.0
         self._scale = weight * LN10
         self._look_ahead = look_ahead
-        self._pieces = tokenizer.pieces
+        self.pieces = tokenizer.pieces
         self._penalty = min(0.0, unknown_penalty) / LN10
         words = {word: i for i, word in enumerate(model.words) if word not in SPECIAL}
         words |= {word: UNKNOWN for word in known if word not in words}
@@ -95,6 +97,19 @@ class WordNGramScorer:
         self._best: dict[State, float] = {}
         self._known: dict[tuple[State, int], tuple[float, State]] = {}
 
+    def tables(self) -> LmTables:
+        return LmTables(
+            WORD_LM,
+            self._scale,
+            self.model.start(),
+            frozen([], np.int32),
+            self._floor,
+            self._penalty,
+            self._look_ahead,
+            self.model.trie.tables(),
+            lexicon_tables(self.lexicon.words, self._unigrams, self._ids, self._places),
+        )
+
     def start(self) -> State:
         return self.model.start(), ROOT
 
@@ -113,7 +128,7 @@ class WordNGramScorer:
 
     def _score(self, state: State, token: int) -> tuple[float, State]:
         total = 0.0
-        for letter in self._pieces[token]:
+        for letter in self.pieces[token]:
             if letter == " ":
                 score, state = self._end_word(state)
                 total += score

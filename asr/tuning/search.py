@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from asr.decoding.beam import BeamSearch
 from asr.decoding.options import DecoderOptions
 from asr.decoding.pruning import Pruning
 from asr.decoding.scorer import Scorer, score_tokens
+from asr.decoding.search import Search, make_search
 from asr.decoding.word_bonus import WordBonus
 from asr.tokenizer import Tokenizer
 from asr.tuning.pool import Pool
@@ -87,14 +87,14 @@ class Task:
     normalize: Callable[[str], str]
     others: Sequence[Scorer[Any]] = ()
 
-    def search(self, lm_weight: float, bonus: float) -> BeamSearch:
+    def search(self, lm_weight: float, bonus: float) -> Search[Any]:
         """Give the beam search of these weights."""
         scorers = list(self.others)
         if lm_weight > 0:
             scorers.append(self.make_scorer(lm_weight))
         if bonus:
             scorers.append(WordBonus(self.tokenizer, bonus))
-        return BeamSearch(self.pruning, scorers)
+        return make_search(self.pruning, scorers)
 
 
 def tune(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,8 @@ from asr.ctc import required_frames
 from asr.decoding.align import Alignment, align
 from asr.decoding.align_batch import align_batch
 from asr.decoding.words import Word, time_words
-from asr.errors import AlignmentError, AsrError
+from asr.errors import AsrError
+from asr.posteriors import iterate_log_probs
 from asr.windows import encoder_frame_seconds
 
 if TYPE_CHECKING:
@@ -90,46 +92,55 @@ def align_recordings(
     Yields:
         One alignment for each, in the same order; ``error`` says what went wrong.
     """
+    # What cannot be aligned whatever the sound is needs no encoding.
+    encoded = [_encode_text(recognizer, each) for each in recordings]
+    paths = [
+        each.path
+        for each, tokens in zip(recordings, encoded, strict=True)
+        if not isinstance(tokens, str)
+    ]
+    found = iterate_log_probs(recognizer, paths)
+    prepared = (
+        tokens if isinstance(tokens, str) else _checked(each, tokens, next(found))
+        for each, tokens in zip(recordings, encoded, strict=True)
+    )
     size = 1 if recognizer.device.type == "cpu" else _BATCH
-    for start in range(0, len(recordings), size):
-        yield from _align_some(recognizer, recordings[start : start + size])
+    waiting = iter(zip(recordings, prepared, strict=True))
+    while some := list(islice(waiting, size)):
+        good = [entry for _, entry in some if not isinstance(entry, str)]
+        alignments = iter(_align_all(good, recognizer.device))
+        for each, entry in some:
+            if isinstance(entry, str):
+                yield AlignedUtterance(each.id, each.path, each.text, error=entry)
+                continue
+            yield _timed(recognizer, each, entry[0], next(alignments))
 
 
-def _align_some(
-    recognizer: "Recognizer", recordings: Sequence[Spoken]
-) -> Iterator[AlignedUtterance]:
-    prepared: list[tuple[Tensor, list[int]] | str] = []
-    for each in recordings:
-        try:
-            prepared.append(_prepare(recognizer, each))
-        except AsrError as error:
-            prepared.append(str(error))
-    good = [entry for entry in prepared if not isinstance(entry, str)]
-    alignments = iter(_align_all(good, recognizer.device))
-    for each, entry in zip(recordings, prepared, strict=True):
-        if isinstance(entry, str):
-            yield AlignedUtterance(each.id, each.path, each.text, error=entry)
-            continue
-        yield _timed(recognizer, each, entry[0], next(alignments))
-
-
-def _prepare(recognizer: "Recognizer", spoken: Spoken) -> tuple[Tensor, list[int]]:
+def _encode_text(recognizer: "Recognizer", spoken: Spoken) -> list[int] | str:
+    """Give the tokens, or in a sentence why there are none."""
     if not spoken.text.split():
-        raise AlignmentError(f"{spoken.path}: the text is empty; expected the words that are said")
+        return f"{spoken.path}: the text is empty; expected the words that are said"
     try:
-        tokens = recognizer.tokenizer.encode(" ".join(spoken.text.split()))
+        return recognizer.tokenizer.encode(" ".join(spoken.text.split()))
     except AsrError as error:
-        raise AlignmentError(f"{spoken.path}: {error}") from error
-    log_probs = recognizer.log_probs(spoken.path)
+        return f"{spoken.path}: {error}"
+
+
+def _checked(
+    spoken: Spoken, tokens: list[int], log_probs: Tensor | str
+) -> tuple[Tensor, list[int]] | str:
+    """Give what can be aligned, or in a sentence why it cannot."""
+    if isinstance(log_probs, str):
+        return log_probs
     frames = len(log_probs)
     needed = int(required_frames(torch.tensor([tokens]), torch.tensor([len(tokens)])))
     if frames * (2 * len(tokens) + 1) > MOST_CELLS:
-        raise AlignmentError(
+        return (
             f"{spoken.path}: {frames} frames and {len(tokens)} tokens are too much to align at "
             "once; cut the recording and its text into parts of half an hour"
         )
     if needed > frames:
-        raise AlignmentError(
+        return (
             f"{spoken.path}: the text has {len(tokens)} tokens and needs {needed} frames, the "
             f"recording has {frames}; is it the text of this recording?"
         )

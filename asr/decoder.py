@@ -9,7 +9,7 @@ from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
 from asr.decoding.scorer import Scorer
-from asr.decoding.search import make_search
+from asr.decoding.search import can_compile, make_search
 from asr.decoding.word_bonus import WordBonus
 from asr.errors import UsageError
 from asr.lm.hotwords import HotwordScorer, Phrase
@@ -48,6 +48,8 @@ def build_decoder(
     knowledge: Knowledge = NOTHING,
     *,
     nbest: int = 1,
+    search: str = "auto",
+    device: str = "cpu",
 ) -> Decoder:
     """Build the decoder that options ask for.
 
@@ -59,6 +61,9 @@ def build_decoder(
         options: how to search, and weights.
         knowledge: language models and phrases.
         nbest: how many hypotheses to give.
+        search: how a beam search runs, with the same results: ``"compiled"``, ``"plain"``,
+            ``"batched"``, or ``"auto"``: compiled where that is possible, else batched on a GPU.
+        device: where log-probabilities are computed; a batched search runs there too.
 
     Raises:
         LanguageModelError: no language model there, or one of other units.
@@ -75,12 +80,19 @@ def build_decoder(
     if knowledge.rescoring_lm:
         model = load_sentence_model(knowledge.rescoring_lm, tokenizer)
         rescorers.append(sentence_rescorer(model, tokenizer, knowledge.rescoring_weight))
-    return BeamDecoder(
-        make_search(options.pruning, _scorers(tokenizer, options, knowledge)),
-        nbest=nbest,
-        rescorers=rescorers,
-        name=_name(options, knowledge),
-    )
+    scorers = _scorers(tokenizer, options, knowledge)
+    if search == "auto" and device.startswith("cuda") and not can_compile():
+        search = "batched"
+    kept: dict[str, Any] = {
+        "nbest": nbest,
+        "rescorers": rescorers,
+        "name": _name(options, knowledge),
+    }
+    if search == "batched":
+        from asr.decoding.decoder_batch import BatchBeamDecoder
+
+        return BatchBeamDecoder(options.pruning, scorers, device, **kept)
+    return BeamDecoder(make_search(options.pruning, scorers, search), **kept)
 
 
 def sentence_rescorer(

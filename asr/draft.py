@@ -1,12 +1,15 @@
 """A draft: what is known of a recording while its frames still come in."""
 
 import time
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from asr.decoding.decoder import Decoder
+from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.words import Word, WordCalibration, time_words
+from asr.encoding import Encoded
 from asr.recordings import Recording
 from asr.segments import DEFAULT_SHAPE, Shape, make_segments
 from asr.tokenizer import Tokenizer
@@ -54,10 +57,21 @@ class ChannelDraft:
         """The words so far."""
         return " ".join(text for text in self._texts if text)
 
-    def add(self, log_probs: Tensor, last: bool) -> None:
-        """Take the next frames ``(U, V)``; decode what is complete, all of it at the end."""
+    def add(
+        self, log_probs: Tensor, last: bool, found: tuple[Hypothesis, ...] | None = None
+    ) -> None:
+        """Take the next frames ``(U, V)``; decode what is complete, all of it at the end.
+
+        Args:
+            log_probs: the frames.
+            last: whether no more follow.
+            found: what a decoder found in them, where they are a whole recording.
+        """
         started = time.perf_counter()
-        self._take(log_probs, last)
+        if found is None:
+            self._take(log_probs, last)
+        else:
+            self._take_part(log_probs, found)
         self.seconds_spent += time.perf_counter() - started
 
     def _take(self, log_probs: Tensor, last: bool) -> None:
@@ -79,7 +93,9 @@ class ChannelDraft:
         self._held, self._held_frames = [held.clone()], len(held)
 
     def _decode_part(self, log_probs: Tensor) -> None:
-        found = self._decoder.decode(log_probs)
+        self._take_part(log_probs, self._decoder.decode(log_probs))
+
+    def _take_part(self, log_probs: Tensor, found: tuple[Hypothesis, ...]) -> None:
         hypothesis = found[0]
         self.log_prob += hypothesis.log_prob
         self._texts.append(self._tokenizer.decode(hypothesis.tokens))
@@ -102,6 +118,45 @@ class ChannelDraft:
             )
         ]
         self._decoded_frames += len(log_probs)
+
+
+def decode_together(
+    decoder: Decoder, parts: Iterable[Encoded], frame_seconds: float
+) -> Iterator[tuple[Encoded, tuple[Hypothesis, ...] | None]]:
+    """Decode short recordings in batches, where the decoder gains by that.
+
+    Args:
+        decoder: as ``ChannelDraft`` has it.
+        parts: frames of recordings.
+        frame_seconds: distance of encoder frames.
+
+    Yields:
+        The parts in their order; with what was found in them where they are whole recordings.
+    """
+    if decoder.batch_size == 1:
+        yield from ((part, None) for part in parts)
+        return
+    held: list[Encoded] = []
+    whole: list[int] = []
+    under_way: set[tuple[int, str]] = set()
+
+    def decoded() -> Iterator[tuple[Encoded, tuple[Hypothesis, ...] | None]]:
+        batch = [held[place].log_probs for place in whole]
+        found = dict(zip(whole, decoder.decode_batch(batch) if batch else (), strict=True))
+        yield from ((part, found.get(place)) for place, part in enumerate(held))
+        held.clear()
+        whole.clear()
+
+    for part in parts:
+        key = (part.recording.index, part.recording.channel)
+        short = 0 < len(part.log_probs) < int(PART_SECONDS / frame_seconds)
+        if part.last and part.error is None and key not in under_way and short:
+            whole.append(len(held))
+        (under_way.discard if part.last else under_way.add)(key)
+        held.append(part)
+        if len(whole) == decoder.batch_size:
+            yield from decoded()
+    yield from decoded()
 
 
 class Draft:

@@ -68,10 +68,6 @@ class LanguageModelError(AsrError):
     exit_code = 3
 
 
-class AlignmentError(AsrError):
-    """A text cannot be aligned with a recording: empty, too long for it, or impossible."""
-
-
 class PreemptedError(AsrError):
     """A signal stopped training behind a checkpoint; the same command goes on."""
 

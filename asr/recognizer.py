@@ -12,7 +12,7 @@ from torch import Tensor
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
 from asr.decoding.search import make_search
-from asr.draft import ChannelDraft, Draft
+from asr.draft import ChannelDraft, Draft, decode_together
 from asr.encoding import Encoding, ListSource, check_precision
 from asr.errors import AudioError, UsageError
 from asr.model import CTCModel
@@ -274,13 +274,14 @@ class Recognizer:
     ) -> Iterator[tuple[int, Transcript]]:
         channels: dict[tuple[int, str], ChannelDraft] = {}
         drafts: dict[int, Draft] = {}
-        for part in encoding:
+        frame_seconds = encoder_frame_seconds(self.model)
+        for part, hypotheses in decode_together(self.decoder, encoding, frame_seconds):
             recording = part.recording
             key = (recording.index, recording.channel)
             channel = channels.setdefault(key, self._channel_draft())
             channel.seconds_spent += part.seconds_spent
             if part.error is None:
-                channel.add(part.log_probs, part.last)
+                channel.add(part.log_probs, part.last, hypotheses)
             if not part.last:
                 continue
             draft = drafts.setdefault(

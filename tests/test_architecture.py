@@ -32,7 +32,8 @@ FLOORS = (
         "recognizer",
         "decoder",
     },
-    {"job", "evaluation", "inspection", "training"} | {"alignment", "alignment_formats", "tuning"},
+    {"job", "evaluation", "inspection", "training"}
+    | {"alignment", "alignment_formats", "posteriors", "tuning"},
     {"chain"},
     {"cli"},
     {"__main__"},
@@ -47,7 +48,8 @@ FAMILIES = (
     ("decoding", "ctc", "tokenizer"),
     ("transcript", "inputs", "output", "segments", "decoding", "text"),
     ("verification", "listening", "data", "shards", "corpora", "augment"),
-    ("alignment_formats", "alignment"),
+    ("alignment_formats", "alignment", "posteriors"),
+    ("tuning", "posteriors"),
     ("recognizer", "draft", "encoding", "layerwise", "recordings", "windows", "model_folder"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

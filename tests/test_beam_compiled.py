@@ -9,6 +9,7 @@ import pytest
 import torch
 from lm_texts import SENTENCES, small_model, small_tokenizers
 
+from asr.decoding.align import align_hypothesis as plain_align
 from asr.decoding.beam import BeamSearch
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.pruning import NO_PRUNING, Pruning
@@ -25,6 +26,7 @@ from asr.tokenizer import Tokenizer
 
 pytest.importorskip("numba")
 from asr.decoding.compiled import beam
+from asr.decoding.compiled.align import align_hypothesis
 from asr.decoding.compiled.beam import CompiledBeamSearch
 from asr.decoding.compiled.ngram import make_memory
 
@@ -139,6 +141,18 @@ def test_no_frames_no_numbers_and_no_hope(tmp_path):
     wide = torch.randn(20, 9, dtype=torch.float64).log_softmax(-1)
     assert_same(search.decode(wide), BeamSearch().decode(wide))
     assert_same(search.decode(wide.T.contiguous().T), BeamSearch().decode(wide))
+
+
+def test_alignments_are_those_of_the_plain_walk():
+    rng = np.random.default_rng(3)
+    for case in range(60):
+        log_probs = np.round(rng.standard_normal((int(rng.integers(0, 25)), 5)), 1)
+        if case % 2:
+            log_probs = log_probs.astype(np.float32)
+        log_probs[rng.random(log_probs.shape) < 0.05] = -np.inf
+        tokens = tuple(rng.integers(1, 5, rng.integers(0, 12)).tolist())
+        given = Hypothesis(tokens, tuple(range(len(tokens))), -1.0)
+        assert align_hypothesis(log_probs, given) == plain_align(log_probs, given)
 
 
 def test_a_lexicon_of_arrays_is_the_one_that_is_never_built():

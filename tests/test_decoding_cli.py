@@ -114,6 +114,30 @@ def test_options_that_do_not_go_together_are_refused(call, place, flags, complai
     assert complaint in err
 
 
+def test_every_way_to_search_finds_the_same(call, place, tmp_path):
+    pytest.importorskip("numba")
+    (tmp_path / "hot.txt").write_text("CAGE\n")
+    base = ("evaluate", place / "dev.jsonl", "-m", MODEL, "--lm", place / "lm.bin")
+    found = {}
+    for way in ("auto", "compiled", "plain", "batched"):
+        folder = tmp_path / way
+        flags = ("--hotwords", tmp_path / "hot.txt", "--search", way, "-o", folder)
+        assert call(*base, *flags)[0] == 0
+        found[way] = (folder / "hypotheses.txt").read_text()
+    assert len(set(found.values())) == 1
+    path = place / "u1.flac"
+    documents = []
+    for way in ("plain", "batched"):
+        flags = ("--nbest", 3, "--search", way, "-f", "json", "-q")
+        documents.append(json.loads(call("transcribe", path, "-m", MODEL, *flags)[1]))
+    assert documents[0]["segments"] == documents[1]["segments"]
+    stretches = zip(documents[0]["nbest"], documents[1]["nbest"], strict=True)
+    for one, other in stretches:
+        for first, second in zip(one["hypotheses"], other["hypotheses"], strict=True):
+            assert first["text"] == second["text"]
+            assert first["score"] == pytest.approx(second["score"], abs=1e-6)
+
+
 def test_another_decoder_is_another_run_for_skip_existing(call, place, tmp_path):
     base = ("transcribe", place / "u0.flac", "-m", MODEL, "-o", tmp_path / "out", "--skip-existing")
     assert call(*base)[0] == 0

@@ -58,6 +58,14 @@ def add_decoder_arguments(
         metavar="D",
         help="hypotheses this much less likely than the best are dropped, natural logarithm",
     )
+    group.add_argument(
+        "--search",
+        choices=("auto", "compiled", "plain", "batched"),
+        default="auto",
+        help="how a beam search runs, which changes its speed alone: compiled needs numba (the "
+        "extra fast), batched suits a GPU; auto: compiled where it is possible, else batched on a "
+        "GPU and plain on a processor",
+    )
     if nbest:
         group.add_argument(
             "--nbest",
@@ -146,6 +154,8 @@ def use_decoder(recognizer: "Recognizer", args: argparse.Namespace) -> "Recogniz
         recognizer.decoder_options,
         decoder_knowledge(args),
         nbest=getattr(args, "nbest", 1),
+        search=args.search,
+        device=str(recognizer.device),
     )
     return recognizer
 

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asr.decoding.align import align_hypothesis
 from asr.decoding.greedy import greedy_decode
 from asr.decoding.hypothesis import Hypothesis
-from asr.decoding.search import Search
+from asr.decoding.search import Search, align_hypothesis
 
 # Scores hypotheses as wholes, in weighted natural logarithms.
 Rescorer = Callable[[Sequence[Hypothesis]], Sequence[float]]
@@ -21,6 +20,15 @@ class Decoder(Protocol):
 
     name: str
     nbest: int
+    # Utterances that are best decoded together; 1 where that gains nothing.
+    batch_size: int
+
+    def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
+        """Decode utterances together; each gets what ``decode`` gives.
+
+        Args:
+            log_probs: ``(U, V)`` of each.
+        """
 
     def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         """Decode one utterance.
@@ -38,6 +46,10 @@ class GreedyDecoder:
 
     name = "greedy"
     nbest = 1
+    batch_size = 1
+
+    def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
+        return [self.decode(rows) for rows in log_probs]
 
     def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         rows = np.asarray(log_probs)
@@ -55,6 +67,8 @@ class BeamDecoder:
         name: what transcripts say of it.
     """
 
+    batch_size = 1
+
     def __init__(
         self,
         search: Search[Any],
@@ -70,7 +84,18 @@ class BeamDecoder:
 
     def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         wanted = self.search.pruning.beam_size if self.rescorers else self.nbest
-        found = self.search.decode(log_probs, wanted)
+        return self.finish(log_probs, self.search.decode(log_probs, wanted))
+
+    def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
+        return [self.decode(rows) for rows in log_probs]
+
+    def finish(self, log_probs: ArrayLike, found: list[Hypothesis]) -> tuple[Hypothesis, ...]:
+        """Rescore what a search found, and put the best where their alignments have them.
+
+        Args:
+            log_probs: ``(U, V)``, natural logarithms.
+            found: the best first.
+        """
         for rescorer in self.rescorers:
             found = rescore(found, rescorer(found))
         return tuple(align_hypothesis(log_probs, each) for each in found[: self.nbest])

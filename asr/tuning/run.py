@@ -15,6 +15,7 @@ from asr.errors import AudioError, UsageError
 from asr.lm.hotwords import HotwordScorer
 from asr.lm.loading import load_scorer
 from asr.manifest import Utterance
+from asr.posteriors import iterate_log_probs
 from asr.recognizer import Recognizer
 from asr.scoring.calibration import area_under_roc
 from asr.scoring.timed import read_ctm
@@ -79,12 +80,14 @@ def gather(
     width = recognizer.tokenizer.vocabulary_size
 
     def encode() -> Iterator[Tensor]:
-        for each in tqdm(utterances, "encoding", unit="utt"):
-            try:
-                yield recognizer.log_probs(each.audio_filepath)
-            except AudioError as error:
-                failures[each.id] = str(error)
-                yield torch.empty(0, width)
+        paths = [each.audio_filepath for each in utterances]
+        with tqdm(total=len(paths), desc="encoding", unit="utt") as bar:
+            found = iterate_log_probs(recognizer, paths, progress=bar.update)
+            for each, rows in zip(utterances, found, strict=True):
+                if isinstance(rows, str):
+                    failures[each.id] = rows
+                    rows = torch.empty(0, width)
+                yield rows
 
     cache = open_cache(folder, mark)
     if cache is None:

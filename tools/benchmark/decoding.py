@@ -160,12 +160,14 @@ class Race:
             flush=True,
         )
 
-    def ours(self, name: str, options: DecoderOptions, lm: bool) -> None:
+    def ours(self, name: str, options: DecoderOptions, lm: bool, search: str = "auto") -> None:
         """Time this package's decoder."""
 
         def run(weight: float) -> dict:
             chosen = replace(options, lm_weight=weight or 0.5)
-            decoder = build_decoder(self.tokenizer, chosen, Knowledge(self.lm if lm else None))
+            decoder = build_decoder(
+                self.tokenizer, chosen, Knowledge(self.lm if lm else None), search=search
+            )
             return measure(
                 lambda rows: self.tokenizer.decode(
                     decoder.decode(torch.from_numpy(rows))[0].tokens
@@ -228,10 +230,12 @@ def main() -> None:
             race.ours("asr greedy", DecoderOptions(), False)
             race.ours("asr beam 16", beam, False)
             race.ours("asr beam 16, thresholds 5 and 10", narrow, False)
+            race.ours("asr beam 16, without numba", beam, False, "plain")
             race.theirs("flashlight 16, 10 tokens, threshold 10", "flashlight", False, tokens=10)
             race.theirs("pyctcdecode 16, as it comes", "pyctcdecode", False)
             race.ours("asr beam 16, word 3-gram", beam, True)
             race.ours("asr beam 16, word 3-gram, 5 and 10", narrow, True)
+            race.ours("asr beam 16, word 3-gram, without numba", beam, True, "plain")
             race.theirs("flashlight 16, 10 tokens, lexicon, 3-gram", "flashlight", True, tokens=10)
             race.theirs("pyctcdecode 16, 3-gram", "pyctcdecode", True)
 

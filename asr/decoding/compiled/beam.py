@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from asr.decoding.compiled.frames import possible_frames
 from asr.decoding.compiled.ngram import make_memory
@@ -71,7 +71,7 @@ class CompiledBeamSearch:
             bool(scorers),
         )
 
-    def decode(self, log_probs: Tensor, nbest: int = 1) -> list[Hypothesis]:
+    def decode(self, log_probs: ArrayLike, nbest: int = 1) -> list[Hypothesis]:
         """Search a whole utterance; see ``BeamSearch.decode``."""
         state = self.start()
         self.step(state, log_probs)
@@ -98,9 +98,9 @@ class CompiledBeamSearch:
             )
         )
 
-    def step(self, state: CompiledState, log_probs: Tensor) -> None:
+    def step(self, state: CompiledState, log_probs: ArrayLike) -> None:
         """Take the next frames; see ``BeamSearch.step``."""
-        rows = log_probs.detach().cpu().numpy()
+        rows = np.asarray(log_probs)
         frames, log_scale = possible_frames(rows, self.pruning)
         state.beam.log_scale[0] += log_scale
         chance_of = np.zeros(rows.shape[1])

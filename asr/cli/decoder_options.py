@@ -46,26 +46,7 @@ def add_decoder_arguments(
         metavar="W",
         help="what every letter of a phrase adds, a natural logarithm (default 1)",
     )
-    group.add_argument(
-        "--token-threshold",
-        type=float,
-        metavar="D",
-        help="tokens this much less likely than a frame's best are left out, natural logarithm",
-    )
-    group.add_argument(
-        "--beam-threshold",
-        type=float,
-        metavar="D",
-        help="hypotheses this much less likely than the best are dropped, natural logarithm",
-    )
-    group.add_argument(
-        "--search",
-        choices=("auto", "compiled", "plain", "batched"),
-        default="auto",
-        help="how a beam search runs, which changes its speed alone: compiled needs numba (the "
-        "extra fast), batched suits a GPU; auto: compiled where it is possible, else batched on a "
-        "GPU and plain on a processor",
-    )
+    _add_search_arguments(group)
     if nbest:
         group.add_argument(
             "--nbest",
@@ -85,6 +66,29 @@ def add_decoder_arguments(
     )
     group.add_argument(
         "--rescore-weight", type=float, default=0.5, metavar="W", help="its weight (default 0.5)"
+    )
+
+
+def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--token-threshold",
+        type=float,
+        metavar="D",
+        help="tokens this much less likely than a frame's best are left out, natural logarithm",
+    )
+    group.add_argument(
+        "--beam-threshold",
+        type=float,
+        metavar="D",
+        help="hypotheses this much less likely than the best are dropped, natural logarithm",
+    )
+    group.add_argument(
+        "--search",
+        choices=("auto", "compiled", "plain", "batched"),
+        default="auto",
+        help="how a beam search runs, which changes its speed alone: compiled needs numba (the "
+        "extra fast), batched suits a GPU; auto: compiled where it is possible, else batched on a "
+        "GPU and plain on a processor",
     )
 
 

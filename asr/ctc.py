@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr.padding import mask_padding
 from asr.tokenizer import BLANK
 
 
@@ -65,3 +66,41 @@ def ctc_loss(
             zero_infinity=True,
         )
     return CTCLoss(torch.where(feasible, losses, 0.0), feasible)
+
+
+def guided_ctc_loss(
+    log_probs: Tensor,
+    frame_lengths: Tensor,
+    tokens: Tensor,
+    token_lengths: Tensor,
+    offsets: Tensor,
+) -> tuple[CTCLoss, Tensor]:
+    """Compute CTC losses where it is known beforehand which frames suit which tokens.
+
+    Args:
+        log_probs: ``(B, U, V)``, natural logarithms of probabilities.
+        frame_lengths: as for ``ctc_loss``.
+        tokens: as for ``ctc_loss``.
+        token_lengths: as for ``ctc_loss``.
+        offsets: ``(B, U, V)``, finite, added to ``log_probs``; they get no gradient.
+
+    Returns:
+        The losses, of which ``log_probs`` get the exact gradient though their sums with offsets are
+        no distributions; and how likely each frame stands for each token in an alignment with the
+        transcript, ``(B, U, V)``: the frames of an utterance sum to 1, padding and utterances that
+        have no alignment are 0.
+
+    Source:
+        Graves et al. 2006, equations 14 and 15: minus these probabilities are the derivative of the
+        loss by the logarithms.
+    """
+    with torch.autocast(log_probs.device.type, enabled=False), torch.enable_grad():
+        scores = (log_probs.detach().float() + offsets).requires_grad_()
+        found = ctc_loss(scores, frame_lengths, tokens, token_lengths)
+        (gradient,) = torch.autograd.grad(found.losses.sum(), scores)
+    # PyTorch gives the derivative by what went into a softmax: probability less occupancy.
+    occupancy = (scores.detach().exp() - gradient).clamp(0.0, 1.0)
+    occupancy = mask_padding(occupancy, frame_lengths) * found.feasible.reshape(-1, 1, 1)
+    derivative = -(occupancy * log_probs).sum(dim=(1, 2))
+    losses = found.losses.detach() + derivative - derivative.detach()
+    return CTCLoss(losses, found.feasible), occupancy

@@ -29,6 +29,7 @@ from asr.scoring.listing import format_change
 from asr.text import NORMALIZERS, normalize_text, one_word
 
 if TYPE_CHECKING:
+    from asr.decoding.words import Word
     from asr.transcript import Transcript
 
 REFERENCES = "references.txt"
@@ -77,7 +78,7 @@ class Evaluation:
         model: where the model came from, as the caller put it.
         manifest: where the utterances came from, as the caller put it.
         decoder: how the texts were found.
-        confidences: of the words of each transcript, before any normaliser.
+        words: of each transcript with their times, before any normaliser.
         date: when transcription began, ISO 8601 in UTC.
     """
 
@@ -92,7 +93,12 @@ class Evaluation:
     manifest: str
     date: str
     decoder: str = ""
-    confidences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    words: "Mapping[str, tuple[Word, ...]]" = field(default_factory=dict)
+
+    @property
+    def confidences(self) -> dict[str, tuple[float, ...]]:
+        """How sure the words of each transcript are, 0 to 1."""
+        return {each: tuple(w.probability for w in words) for each, words in self.words.items()}
 
     @property
     def real_time_factor(self) -> float:
@@ -160,10 +166,8 @@ def evaluate(
         manifest=manifest,
         date=date,
         decoder=transcripts[0].decoder,
-        confidences={
-            utterance.id: tuple(word.probability for word in transcript.words)
-            for utterance, transcript in pairs
-            if transcript.words
+        words={
+            utterance.id: transcript.words for utterance, transcript in pairs if transcript.words
         },
     )
     if output_dir is not None:

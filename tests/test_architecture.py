@@ -14,9 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Every part of the package on its floor; a part is a file or a folder of `asr`.
 FLOORS = (
-    {"__init__", "errors", "files", "interrupt", "schema"},
+    {"__init__", "errors", "files", "interrupt", "schema", "padding"},
     {"audio", "media", "headers", "channels", "resampling", "text", "tokenizer", "manifest"}
-    | {"padding", "ctc", "transfer", "checksum", "archives"}
+    | {"ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}

@@ -108,7 +108,7 @@ def test_every_config_is_composed_and_built(override, data):
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(augment, model),
-        **auxiliary_losses(config["auxiliary"], utterances, model),
+        **auxiliary_losses(config["auxiliary"], utterances, model, tokenizer),
         seed=config["seed"],
     )
     names = ("train", "valid", "skip_infeasible")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.ctc import ctc_loss, required_frames
+from asr.ctc import ctc_loss, guided_ctc_loss, required_frames
 from asr.decoding import greedy_decode
 
 V = 3
@@ -83,6 +83,49 @@ def test_the_gradient_is_that_of_finite_differences():
         step[place] = 1e-4
         slope = (loss(logits + step) - loss(logits - step)) / 2e-4
         assert leaf.grad[place].item() == pytest.approx(slope, abs=1e-5)
+
+
+def test_guided_losses_and_their_occupancies_are_those_of_all_paths():
+    draw = np.random.default_rng(3)
+    frames, transcripts = [5, 4, 2], [(1, 2), (1, 1), (2, 2)]
+    logits = draw.standard_normal((3, 5, V))
+    offsets = -3 * draw.random((3, 5, V))
+    tokens = torch.tensor(transcripts)
+
+    def weighed(row, values):
+        """Sum of the paths' weights, and what of it passes through each frame and token."""
+        normalized = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+        scores = normalized + offsets[row, : len(values)]
+        through = np.zeros_like(scores)
+        for path in itertools.product(range(V), repeat=len(scores)):
+            if collapse(path) == transcripts[row]:
+                weight = math.exp(sum(scores[frame, token] for frame, token in enumerate(path)))
+                through[range(len(path)), path] += weight
+        return through[0].sum(), through
+
+    leaf = torch.from_numpy(logits).requires_grad_()
+    result, occupancy = guided_ctc_loss(
+        leaf.log_softmax(-1),
+        torch.tensor(frames),
+        tokens,
+        torch.tensor([2, 2, 2]),
+        torch.from_numpy(offsets).float(),
+    )
+    result.losses.sum().backward()
+    assert result.feasible.tolist() == [True, True, False]
+    assert result.losses[2] == 0
+    assert leaf.grad[2].eq(0).all() and occupancy[2].eq(0).all()
+    for row in (0, 1):
+        values = logits[row, : frames[row]]
+        total, through = weighed(row, values)
+        assert result.losses[row].item() == pytest.approx(-math.log(total), abs=1e-5)
+        np.testing.assert_allclose(occupancy[row, : frames[row]], through / total, atol=1e-5)
+        assert occupancy[row, frames[row] :].eq(0).all()
+        for place in np.ndindex(*values.shape):
+            step = np.zeros_like(values)
+            step[place] = 1e-4
+            up, down = (math.log(weighed(row, values + sign * step)[0]) for sign in (1, -1))
+            assert leaf.grad[row][place].item() == pytest.approx((down - up) / 2e-4, abs=1e-5)
 
 
 def test_what_cannot_be_aligned_has_no_loss_and_no_gradient():

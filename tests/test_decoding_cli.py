@@ -272,5 +272,9 @@ def test_true_word_times_fit_the_offset(call, place, model, tmp_path):
         "tune", place / "dev.jsonl", "-m", model, "--word-times", tmp_path / "true.ctm"
     )
     assert code == 0
-    assert "word times: offset +100 ms" in out
+    assert "word times: reach 120 ms, offset +100 ms; with them median error" in out
     assert options_of(model)["word_offset_seconds"] == pytest.approx(0.1, abs=1e-3)
+    found = call(
+        "evaluate", place / "dev.jsonl", "-m", model, "--word-times", tmp_path / "true.ctm"
+    )
+    assert "starts 0 ms, 100.0 % within 100 ms" in found[1]

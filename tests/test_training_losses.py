@@ -1,5 +1,6 @@
 """What is learned beside the tokens: two views that agree, and inner layers, against NumPy."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from asr.model import CTCModel, build_model
 from asr.tokenizer import CharacterTokenizer
 from asr.training.auxiliary import IntermediateLoss
 from asr.training.consistency import Consistency
+from asr.training.guide import TimingGuide
 from asr.training.module import CTCTraining
 from asr.training.parts import auxiliary_losses
 
@@ -72,7 +74,13 @@ def module_of(**tasks: Any) -> CTCTraining:
 
 
 def losses(module: CTCTraining, batch: Batch) -> Tensor:
-    return module.losses(*module.augmented_views(batch), batch)
+    return module.batch_losses(batch)
+
+
+def guide() -> TimingGuide:
+    model = build_model(MODEL, TOKENS)
+    pieces = ["", *"ABC"]
+    return TimingGuide(model.features, pieces, model.encoder.subsampling_factor, channels=8)
 
 
 def numpy_log_probs(model: CTCModel, features: Tensor, lengths: Tensor, layer: int) -> list[Any]:
@@ -148,9 +156,13 @@ def test_inner_layers_weigh_as_asked():
         assert losses(module, batch)[index].item() == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("tasks", ["consistency", "intermediate"])
+@pytest.mark.parametrize("tasks", ["consistency", "intermediate", "guide"])
 def test_padding_and_company_change_no_loss(tasks):
-    task = Consistency() if tasks == "consistency" else IntermediateLoss(depth=3)
+    task = {
+        "consistency": Consistency,
+        "intermediate": lambda: IntermediateLoss(depth=3),
+        "guide": guide,
+    }[tasks]()
     module = module_of(**{tasks: task})
     together = losses(module, batch_of((4000, 3200)))
     torch.testing.assert_close(
@@ -159,6 +171,32 @@ def test_padding_and_company_change_no_loss(tasks):
     torch.testing.assert_close(
         losses(module, batch_of((4000,))), together[:1], atol=1e-4, rtol=1e-5
     )
+
+
+def test_the_guide_keeps_tokens_out_of_silence_and_near_where_they_are_heard():
+    torch.manual_seed(0)
+    leader = guide()
+    # A second of silence, a quarter of a tone, a tenth of silence as in a closure, the tone again.
+    features = torch.zeros(2, 160, leader.first.in_channels)
+    features[:, :100] = features[:, 125:135] = -4.2
+    # The second one has no speech before its padding.
+    quiet = leader.silence(features, torch.tensor([160, 100]))
+    assert quiet[0].nonzero().flatten().tolist() == list(range(96))
+    assert not quiet[1].any()
+    # Only 39 dB below the loudest frame: that is noise.
+    features[:, :100] = -39 / 10 / 2.5 * math.log(10)
+    assert not leader.silence(features, torch.tensor([160, 160]))[0].any()
+
+
+def test_the_guide_says_nothing_of_blanks_and_spaces():
+    model = build_model(MODEL, TOKENS)
+    leader = TimingGuide(model.features, ["", " ", "A", "B"], 4, channels=8)
+    batch = batch_of((8000, 6400))
+    features, lengths = model.features(batch.waveforms, batch.sample_lengths)
+    offsets = leader(features, lengths, batch.tokens, batch.token_lengths).offsets
+    assert offsets[..., :2].eq(0).all()
+    assert offsets[..., 2:].lt(0).any()
+    assert offsets.ge(-8).all() and not offsets.requires_grad
 
 
 def test_what_has_no_alignment_teaches_nothing_and_is_named_once():
@@ -191,11 +229,12 @@ def test_the_mean_of_inner_losses_is_mixed_in():
         ),
         ({"intermediate": {"weight": 1.0}}, r"expected a share within \(0, 1\)"),
         ({"consistent": None}, "did you mean 'consistency'"),
+        ({"guide": {"margin": -1}}, "margin is -1; expected 1 or more, and 0 or more"),
     ],
 )
 def test_an_impossible_task_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        auxiliary_losses(options, [], build_model(MODEL, TOKENS))
+        auxiliary_losses(options, [], build_model(MODEL, TOKENS), CharacterTokenizer(["A"]))
 
 
 def test_the_recursion_of_this_file_is_that_of_torch():

@@ -14,15 +14,16 @@ from asr.decoding.word_bonus import WordBonus
 from asr.decoding.words import Word, WordCalibration
 from asr.scoring.alignment import count_errors
 from asr.scoring.calibration import area_under_roc
+from asr.scoring.word_times import start_errors
 from asr.tokenizer import CharacterTokenizer
 from asr.tuning.cache import fill_cache, open_cache
 from asr.tuning.confidence import (
     Judged,
     confidences,
     fit_offset,
+    fit_reach,
     fit_temperature,
     judge,
-    start_errors,
 )
 from asr.tuning.pool import Pool
 from asr.tuning.search import Task, tune
@@ -224,7 +225,14 @@ def test_the_offset_moves_the_median_start_to_the_truth():
         "c": [Word("BB", 0.5, 0.9, 1.0)],
     }
     truth = {"a": [(0.9, "AB"), (1.7, "CA"), (2.5, "DD")], "b": [(0.45, "BB")]}
-    errors = start_errors(words, truth)
+    errors = start_errors(words, truth).seconds
     assert errors == pytest.approx([0.1, 0.3, 0.05])
     assert fit_offset(errors) == pytest.approx(-0.1)
     assert WordCalibration(fit_offset(errors)).offset_seconds < 0
+
+
+def test_the_reach_is_the_one_that_brings_starts_closest_to_the_truth():
+    gaps = (0.02, 0.1, 0.3, 0.05)
+    # Words that begin 0.06 s before their peaks whatever the gap, and words that begin amid it.
+    assert fit_reach(lambda reach: [0.06 - min(gap / 2, reach) for gap in gaps]) == 0.0
+    assert fit_reach(lambda reach: [min(gap / 2, 0.1) - min(gap / 2, reach) for gap in gaps]) == 0.1

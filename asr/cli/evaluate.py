@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help=f"applied to both sides before scoring (default: none). {rules}",
     )
+    parser.add_argument(
+        "--word-times",
+        nargs="+",
+        metavar="CTM",
+        help="ctm files (or folders of them) with true times of words: also tells how far the "
+        "starts of recognised words are from them",
+    )
     add_decoder_arguments(parser)
     add_gate(parser)
 
@@ -82,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     from asr.recognizer import Recognizer
     from asr.scoring.intervals import bootstrap_interval
     from asr.scoring.listing import format_interval
+    from asr.scoring.word_times import read_word_times, start_errors
 
+    truth = read_word_times(args.word_times) if args.word_times else None
     evaluation = evaluate(
         use_decoder(Recognizer.load(args.model, device=args.device), args),
         utterances,
@@ -102,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
     interval = bootstrap_interval(score, speakers)
     print(format_evaluation(evaluation))
     print(format_interval(interval))
+    if truth is not None:
+        print(f"word times: {start_errors(evaluation.words, truth)}")
     if args.output is not None:
         print(f"asr evaluate: details are in {args.output}", file=sys.stderr)
     if args.report is not None:

@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(args.manifest)
 
     from asr.model_folder import save_decoder_options
-    from asr.tuning.run import gather, read_word_times, tune_calibration, tune_weights
+    from asr.scoring.word_times import read_word_times
+    from asr.tuning.run import gather, tune_calibration, tune_weights
 
     truth = read_word_times(args.word_times) if args.word_times else None
     folder = Path(args.output or f"{str(args.model).rstrip('/')}-tuning")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from asr.decoding.pruning import DEFAULT_PRUNING, Pruning
-from asr.decoding.words import WordCalibration
+from asr.decoding.words import REACH_SECONDS, WordCalibration
 from asr.errors import ConfigError
 
 KINDS = ("greedy", "beam")
@@ -24,6 +24,7 @@ class DecoderOptions:
         insertion_bonus: is added for each word, a natural logarithm; it counts with a language
             model only.
         word_offset_seconds: see ``WordCalibration``.
+        word_reach_seconds: see ``WordCalibration``.
         temperature: see ``WordCalibration``.
 
     Raises:
@@ -39,6 +40,7 @@ class DecoderOptions:
     lm_weight: float = 0.5
     insertion_bonus: float = 0.0
     word_offset_seconds: float = 0.0
+    word_reach_seconds: float = REACH_SECONDS
     # What was fitted on AN4; `asr tune` fits it for a model.
     temperature: float = 3.3
 
@@ -47,6 +49,10 @@ class DecoderOptions:
             raise ConfigError(f"decoder.kind is '{self.kind}'; expected {' or '.join(KINDS)}")
         if not self.temperature > 0:
             raise ConfigError(f"decoder.temperature is {self.temperature}; expected more than 0")
+        if not self.word_reach_seconds >= 0:
+            raise ConfigError(
+                f"decoder.word_reach_seconds is {self.word_reach_seconds}; expected 0 or more"
+            )
         _ = self.pruning
 
     @property
@@ -59,7 +65,7 @@ class DecoderOptions:
     @property
     def calibration(self) -> WordCalibration:
         """What was fitted for the times and confidences of words."""
-        return WordCalibration(self.word_offset_seconds, self.temperature)
+        return WordCalibration(self.word_offset_seconds, self.temperature, self.word_reach_seconds)
 
 
 DEFAULT_OPTIONS = DecoderOptions()

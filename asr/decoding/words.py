@@ -58,10 +58,13 @@ class WordCalibration:
         offset_seconds: added to all starts and ends.
         temperature: divides the logarithms of confidences; above 1 it raises them. Their order
             stays.
+        reach_seconds: a word begins at most so long before its first peak; 0 suits a model that was
+            trained to tell each token when it begins.
     """
 
     offset_seconds: float = 0.0
     temperature: float = 1.0
+    reach_seconds: float = REACH_SECONDS
 
 
 UNCALIBRATED = WordCalibration()
@@ -78,8 +81,8 @@ def time_words(
     """Join tokens to words and tell when each was said and how sure it is.
 
     CTC marks a token by a peak of a frame or two within a longer sound. So a word begins half the
-    gap before its first peak and ends half the gap behind its last one, but not farther away from
-    it than ``REACH_SECONDS``.
+    gap before its first peak, but not farther away from it than the calibration says, and ends half
+    the gap behind its last one, but not farther away than ``REACH_SECONDS``.
 
     A word is as sure as its least sure token. A frame in which the token is the likeliest one is
     the surer the less entropy it has, as Tsallis' entropy of order a third tells on an
@@ -108,13 +111,17 @@ def time_words(
     lasts = _last_frames(log_probs, tokens, frames)
     sure = token_confidences(log_probs, tokens, frames, lasts, calibration.temperature)
     peaks = [(frames[span.first], lasts[span.last] + 1) for span in spans]
-    reach = REACH_SECONDS / frame_seconds
+    reach = calibration.reach_seconds / frame_seconds
+    reach_behind = REACH_SECONDS / frame_seconds
     length = len(log_probs) * frame_seconds
     words: list[Word] = []
     for index, (span, (first, end)) in enumerate(zip(spans, peaks, strict=True)):
         before = peaks[index - 1][1] if index else -math.inf
         behind = peaks[index + 1][0] if index + 1 < len(spans) else math.inf
-        edges = first - min((first - before) / 2, reach), end + min((behind - end) / 2, reach)
+        edges = (
+            first - min((first - before) / 2, reach),
+            end + min((behind - end) / 2, reach_behind),
+        )
         start, stop = (
             min(max(edge * frame_seconds + calibration.offset_seconds, 0.0), length)
             for edge in edges

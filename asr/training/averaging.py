@@ -173,5 +173,5 @@ def average_run(folder: Path, out: Path) -> list[KeptEpoch]:
         "best_epoch": best.epoch,
         "best_valid_wer": best.wer,
     }
-    save_model(out, saved.model, saved.tokenizer, saved.config, notes)
+    save_model(out, saved.model, saved.tokenizer, saved.config, notes, saved.decoder)
     return epochs

@@ -81,7 +81,7 @@ class Trial:
             moments = [torch.empty(2, p.numel(), device=p.device) for p in module.parameters()]
             with self.precision():
                 batch = silence(module, max(1, int(seconds // each)), each, self.tokens_per_second)
-                loss: Tensor = module.losses(*module.augmented_views(batch), batch).sum()
+                loss: Tensor = module.batch_losses(batch).sum()
             loss.backward()  # type: ignore[no-untyped-call]  # torch
             del moments
             return True

@@ -198,7 +198,7 @@ def _count(module: CTCTraining, batch: Batch) -> tuple[float, float]:
     added = {torch.ops.aten.addmm_: _operations_of_addmm}
     with FlopCounterMode(display=False, custom_mapping=added) as counter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = module.losses(*module.augmented_views(batch), batch).sum()
+            loss = module.batch_losses(batch).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch
     module.zero_grad(set_to_none=True)
     for parameter in module.parameters():

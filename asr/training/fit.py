@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from asr.decoding.options import DEFAULT_OPTIONS
 from asr.errors import PreemptedError
 from asr.model_folder import save_model
 from asr.schema import check_keys
@@ -93,7 +94,9 @@ def _checkpoints(
 ) -> Checkpoints:
     def export(folder: Path, facts: dict[str, Any]) -> None:
         notes = {"name": config["name"], "seed": config["seed"], **facts}
-        save_model(folder, parts.module.result, parts.tokenizer, config["model"], notes)
+        module = parts.module
+        decoder = DEFAULT_OPTIONS if module.guide is None else module.guide.decoder_options
+        save_model(folder, module.result, parts.tokenizer, config["model"], notes, decoder)
 
     return Checkpoints(run, parts.every, preemption, export)
 

@@ -12,7 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from asr.augment import SpecAugment
-from asr.ctc import CTCLoss, ctc_loss
+from asr.ctc import CTCLoss, ctc_loss, guided_ctc_loss
 from asr.data import Batch
 from asr.decoding import greedy_decode
 from asr.errors import ConfigError, TrainingError
@@ -22,6 +22,7 @@ from asr.tokenizer import Tokenizer
 from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
 from asr.training.data import data_of
+from asr.training.guide import Guidance, TimingGuide
 from asr.training.schedule import Schedule
 
 REDUCTIONS = ("utterance", "token")
@@ -53,6 +54,7 @@ class CTCTraining(lightning.LightningModule):
         phonemes: a second task for an inner layer, if given.
         intermediate: the tokens' loss on inner layers too, if given.
         consistency: makes two augmented views of each utterance agree, if given.
+        guide: tells when each token is said, if given.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -73,6 +75,7 @@ class CTCTraining(lightning.LightningModule):
         phonemes: PhonemeLoss | None = None,
         intermediate: IntermediateLoss | None = None,
         consistency: Consistency | None = None,
+        guide: TimingGuide | None = None,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -95,6 +98,7 @@ class CTCTraining(lightning.LightningModule):
         self.phonemes = phonemes
         self.intermediate = intermediate
         self.consistency = consistency
+        self.guide = guide
         for masks in augment:
             if consistency and isinstance(masks, SpecAugment):
                 consistency.strengthen(masks)
@@ -110,8 +114,7 @@ class CTCTraining(lightning.LightningModule):
         self.samples: list[tuple[str, str, str]] = []
         self._words = self._characters = ErrorCounts()
         self._loss = (0.0, 0)
-        # Mean loss of the last step over the utterances of all ranks, and the sum of an epoch.
-        self.step_loss = float("nan")
+        self.step_loss = float("nan")  # Mean over the utterances of all ranks.
         self._epoch_loss = (0.0, 0)
 
     @property
@@ -137,7 +140,7 @@ class CTCTraining(lightning.LightningModule):
         self._epoch_loss = (0.0, 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what an epoch has come to so far; it is the same on all ranks."""
+        """Keep an epoch's sums so far; they are the same on all ranks."""
         checkpoint["epoch_loss"] = self._epoch_loss
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -147,9 +150,8 @@ class CTCTraining(lightning.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         data = data_of(self.trainer)
         assert self.trainer.max_epochs
-        share = batch_idx / data.batch_count(self.current_epoch)
-        progress = (self.current_epoch + share) / self.trainer.max_epochs
-        lr = self.schedule.at(self.global_step, progress)
+        done = self.current_epoch + batch_idx / data.batch_count(self.current_epoch)
+        lr = self.schedule.at(self.global_step, done / self.trainer.max_epochs)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -163,7 +165,7 @@ class CTCTraining(lightning.LightningModule):
         Raises:
             TrainingError: the loss is not finite; names the utterances.
         """
-        losses = self.losses(*self.augmented_views(batch), batch)
+        losses = self.batch_losses(batch)
         if self.reduction == "token":
             losses = losses / batch.token_lengths.clamp_min(1)
         # Distributed training averages gradients over ranks, each of which has its own share of
@@ -186,6 +188,15 @@ class CTCTraining(lightning.LightningModule):
             torch.distributed.all_reduce(mean)
         return mean.item() / self.trainer.world_size
 
+    def batch_losses(self, batch: Batch) -> Tensor:
+        """Compute the loss of each utterance of a batch, ``(B,)``, all tasks together."""
+        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
+        views = self._views(features, lengths, batch)
+        if self.guide is None:
+            return self.losses(*views, batch)
+        guidance: Guidance = self.guide(features, lengths, batch.tokens, batch.token_lengths)
+        return self.losses(*views, batch, guidance.offsets) + guidance.losses
+
     def augmented_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute what the encoder is given in training.
 
@@ -197,6 +208,9 @@ class CTCTraining(lightning.LightningModule):
             ``(N * B,)``; N is 2 with a consistency loss, otherwise 1.
         """
         features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
+        return self._views(features, lengths, batch)
+
+    def _views(self, features: Tensor, lengths: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         views = []
         for view in range(2 if self.consistency else 1):
             augmented = features
@@ -206,13 +220,16 @@ class CTCTraining(lightning.LightningModule):
             views.append(augmented)
         return torch.cat(views), lengths.repeat(len(views))
 
-    def losses(self, features: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """Compute the loss of each utterance, all tasks together.
+    def losses(
+        self, features: Tensor, lengths: Tensor, batch: Batch, offsets: Tensor | None = None
+    ) -> Tensor:
+        """Compute the loss of each utterance, all tasks of the encoder together.
 
         Args:
             features: ``(N * B, T, F)``, as ``augmented_views`` returns them.
             lengths: ``(N * B,)``, int64, in frames.
             batch: the B utterances.
+            offsets: ``(B, U, V)``, as a guide gives them.
 
         Returns:
             ``(B,)``, the mean over an utterance's N views.
@@ -222,7 +239,11 @@ class CTCTraining(lightning.LightningModule):
         layers = {self.phonemes.layer} if self.phonemes else set()
         layers |= set(self.intermediate.layers) if self.intermediate else set()
         log_probs, inner, lengths = self.model.with_inner_frames(features, lengths, layers)
-        result = ctc_loss(log_probs, lengths, *tokens)
+        if offsets is None:
+            result = ctc_loss(log_probs, lengths, *tokens)
+        else:
+            offsets = offsets.repeat(views, 1, 1)
+            result, _ = guided_ctc_loss(log_probs, lengths, *tokens, offsets)
         self._note_infeasible(batch, result, self.infeasible)
         losses = result.losses
         if self.intermediate:
@@ -320,8 +341,7 @@ class CTCTraining(lightning.LightningModule):
             "lr": "lr",
         }
         found = {name: float(metrics[key]) for name, key in names.items() if key in metrics}
-        total, count = self._epoch_loss
-        return {"loss": total / max(1, count), **found}
+        return {"loss": self._epoch_loss[0] / max(1, self._epoch_loss[1]), **found}
 
 
 def _counts(counts: ErrorCounts) -> list[int]:

@@ -21,6 +21,7 @@ from asr.training.averaging import KeptWeights
 from asr.training.checkpoints import Every
 from asr.training.consistency import Consistency
 from asr.training.data import SpeechData
+from asr.training.guide import TimingGuide
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
@@ -109,7 +110,7 @@ def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(config["augment"], model),
-        **auxiliary_losses(config["auxiliary"], train_set, model),
+        **auxiliary_losses(config["auxiliary"], train_set, model, tokenizer),
         seed=seed,
     )
     every = build(Every, config["checkpoint"], "checkpoint")
@@ -139,7 +140,10 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
 
 
 def auxiliary_losses(
-    options: Mapping[str, Any], train_set: Sequence[Utterance], model: CTCModel
+    options: Mapping[str, Any],
+    train_set: Sequence[Utterance],
+    model: CTCModel,
+    tokenizer: Tokenizer,
 ) -> dict[str, nn.Module | None]:
     """Build what is learned beside the tokens, as the config asks.
 
@@ -147,6 +151,7 @@ def auxiliary_losses(
         options: the config's ``auxiliary``.
         train_set: tells the words.
         model: tells the size and number of its layers.
+        tokenizer: tells which tokens make a sound.
 
     Returns:
         Arguments of ``CTCTraining``.
@@ -154,7 +159,7 @@ def auxiliary_losses(
     Raises:
         ConfigError: an unknown key or an impossible value.
     """
-    check_keys(options, ("phonemes", "intermediate", "consistency"), "auxiliary")
+    check_keys(options, ("phonemes", "intermediate", "consistency", "guide"), "auxiliary")
     width, depth = model.encoder.width, len(model.encoder.layers)
     found: dict[str, nn.Module | None] = {}
     if (own := options.get("phonemes")) is not None:
@@ -168,6 +173,15 @@ def auxiliary_losses(
         found["intermediate"] = build(IntermediateLoss, own, where, depth=depth)
     if (own := options.get("consistency")) is not None:
         found["consistency"] = build(Consistency, own, "auxiliary.consistency")
+    if (own := options.get("guide")) is not None:
+        found["guide"] = build(
+            TimingGuide,
+            own,
+            "auxiliary.guide",
+            features=model.features,
+            pieces=tokenizer.pieces,
+            subsampling=model.encoder.subsampling_factor,
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 """A tuning from model folder and manifest to new defaults of the decoder."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,21 +18,19 @@ from asr.manifest import Utterance
 from asr.posteriors import iterate_log_probs
 from asr.recognizer import Recognizer
 from asr.scoring.calibration import area_under_roc
-from asr.scoring.timed import read_ctm
+from asr.scoring.word_times import StartErrors, Truth, start_errors
 from asr.text import normalize_text
 from asr.tuning.cache import fill_cache, fingerprint, open_cache
 from asr.tuning.confidence import (
     Judged,
     confidences,
     fit_offset,
+    fit_reach,
     fit_temperature,
     judge,
-    start_errors,
 )
 from asr.tuning.search import Task, Tuning, tune
 from asr.windows import encoder_frame_seconds
-
-Truth = Mapping[str, Sequence[tuple[float, str]]]
 
 
 @dataclass(frozen=True)
@@ -181,54 +179,33 @@ def tune_calibration(
     ]
     fitted = replace(options, temperature=round(temperature, 4))
     if truth is not None:
-        offset, errors = _fit_offset(collected, judged, truth)
-        within = sum(abs(error) <= 0.1 for error in errors) / len(errors)
-        middle = sorted(map(abs, errors))[len(errors) // 2]
+        reach, offset, errors = _fit_times(collected, judged, truth)
         facts.append(
-            f"word times: offset {1000 * offset:+.0f} ms; with it the median error of "
-            f"{len(errors)} starts is {1000 * middle:.0f} ms, {100 * within:.1f} % within 100 ms"
+            f"word times: reach {1000 * reach:.0f} ms, offset {1000 * offset:+.0f} ms; with them "
+            f"{errors}"
         )
-        fitted = replace(fitted, word_offset_seconds=round(offset, 4))
+        fitted = replace(
+            fitted, word_offset_seconds=round(offset, 4), word_reach_seconds=round(reach, 4)
+        )
     return fitted, facts
 
 
-def _fit_offset(
+def _fit_times(
     collected: TuningSet, judged: Sequence[Judged], truth: Truth
-) -> tuple[float, list[float]]:
+) -> tuple[float, float, StartErrors]:
+    """Fit reach and offset; give the errors that are left as well."""
     recognizer = collected.recognizer
-    words: dict[str, Sequence[Word]] = {
-        utterance.id: each.words(
-            recognizer.tokenizer, encoder_frame_seconds(recognizer.model), WordCalibration()
-        )
-        for utterance, each in zip(collected.utterances, judged, strict=True)
-    }
-    errors = start_errors(words, truth)
-    if not errors:
-        raise UsageError(
-            "no word of the true times was recognised; are they of this manifest's utterances?"
-        )
+    seconds = encoder_frame_seconds(recognizer.model)
+
+    def errors_with(reach: float) -> tuple[float, ...]:
+        calibration = WordCalibration(reach_seconds=reach)
+        words: dict[str, Sequence[Word]] = {
+            utterance.id: each.words(recognizer.tokenizer, seconds, calibration)
+            for utterance, each in zip(collected.utterances, judged, strict=True)
+        }
+        return start_errors(words, truth).seconds
+
+    reach = fit_reach(errors_with)
+    errors = errors_with(reach)
     offset = fit_offset(errors)
-    return offset, [error + offset for error in errors]
-
-
-def read_word_times(names: Iterable[str]) -> Truth:
-    """Read true times of words.
-
-    Args:
-        names: ctm files whose first column is the utterance's id, or folders that hold such.
-
-    Raises:
-        UsageError: there is no such file.
-        ScoringError: a file is broken.
-    """
-    truth: dict[str, list[tuple[float, str]]] = {}
-    for name in names:
-        paths = sorted(Path(name).rglob("*.ctm")) if Path(name).is_dir() else [Path(name)]
-        if not paths:
-            raise UsageError(f"the folder {name} holds no *.ctm; expected true times of words")
-        for path in paths:
-            timed = read_ctm(path, {})
-            for identity, times in timed.word_times.items():
-                words = timed.texts[identity].split()
-                truth[identity] = [(start, w) for (start, _), w in zip(times, words, strict=True)]
-    return truth
+    return reach, offset, StartErrors(tuple(error + offset for error in errors))

@@ -22,6 +22,7 @@ class KnownTranscripts:
 
     decoder_options = DEFAULT_OPTIONS
     tokenizer = CharacterTokenizer(" ABC")
+    device = "cpu"
 
     def __init__(self, text_of, warnings=()):
         self.text_of = text_of

@@ -1,6 +1,5 @@
 """A trained model is a folder: configuration, vocabulary and weights, read by torch alone."""
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,19 +8,20 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import yaml
 
 from asr import __version__
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
-from asr.errors import AsrError, ConfigError, ModelFolderError
+from asr.errors import AsrError, ModelFolderError
 from asr.files import atomic_folder, atomic_write
 from asr.model import CTCModel, build_model, complete_config
-from asr.schema import build, section
-from asr.tokenizer import Tokenizer, load_tokenizer
-
-FORMAT = 1
-CONFIG_NAME = "config.yaml"
-WEIGHTS_NAME = "model.safetensors"
+from asr.model_config import (
+    CONFIG_NAME,
+    FORMAT,
+    WEIGHTS_NAME,
+    load_config,
+    write_config,
+)
+from asr.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -89,28 +89,7 @@ def save_model(
             "decoder": asdict(decoder),
             "training": dict(notes or {}),
         }
-        _write_config(place, content)
-
-
-def save_decoder_options(folder: Path | str, decoder: DecoderOptions) -> None:
-    """Replace the decoder's defaults of a model folder, and nothing else in it.
-
-    Args:
-        folder: a model folder.
-        decoder: what to write.
-
-    Raises:
-        ModelFolderError: the folder is none, or of a format number not known here.
-        OSError: its configuration cannot be written; it then stays as it was.
-    """
-    content = _read_config(Path(folder))
-    content["decoder"] = asdict(decoder)
-    _write_config(Path(folder), content)
-
-
-def _write_config(folder: Path, content: Mapping[str, Any]) -> None:
-    with atomic_write(folder / CONFIG_NAME) as stream:
-        yaml.safe_dump(dict(content), stream, sort_keys=False, allow_unicode=True)
+        write_config(place, content)
 
 
 def load_model(folder: Path | str) -> SavedModel:
@@ -123,41 +102,18 @@ def load_model(folder: Path | str) -> SavedModel:
         ModelFolderError: a file is missing, broken, or of a format number not known here.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    saved = load_config(folder)
+    if saved.export is not None:
+        raise ModelFolderError(
+            f"{folder} is an exported model and holds no {WEIGHTS_NAME} for torch; run it with "
+            "`asr transcribe --backend onnx`, or name the folder that it was exported from"
+        )
     try:
-        kind = section(config, "tokenizer", "tokenizer")["kind"]
-        tokenizer = load_tokenizer(kind, folder)
-        model = build_model(config["model"], tokenizer.vocabulary_size)
-        if config["training"] is None:
-            raise ConfigError(f"{CONFIG_NAME} breaks off behind 'training:'; copy the folder again")
-        notes = section(config, "training", "training")
-        decoder = build(DecoderOptions, section(config, "decoder", "decoder"), "decoder")
-    except KeyError as error:
-        raise ModelFolderError(f"{folder / CONFIG_NAME} lacks the key {error}") from error
+        model = build_model(saved.model, saved.tokenizer.vocabulary_size)
     except AsrError as error:
         raise ModelFolderError(f"model folder {folder} is damaged: {error}") from error
     _load_weights(model, folder / WEIGHTS_NAME)
-    return SavedModel(model, tokenizer, config["model"], notes, decoder)
-
-
-def model_digest(folder: Path | str) -> str:
-    """Give the SHA-256, in hexadecimal digits, of all that a model folder's output depends on.
-
-    Args:
-        folder: as ``save_model`` wrote it.
-
-    Raises:
-        ModelFolderError: a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        for path in sorted(Path(folder).iterdir()):
-            if path.name in (CONFIG_NAME, WEIGHTS_NAME) or path.name.startswith("tokenizer."):
-                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-                digest.update(path.read_bytes())
-    except OSError as error:
-        raise ModelFolderError(f"{error.filename} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
+    return SavedModel(model, saved.tokenizer, saved.model, saved.notes, saved.decoder)
 
 
 def _load_weights(model: CTCModel, path: Path) -> None:
@@ -175,23 +131,3 @@ def _load_weights(model: CTCModel, path: Path) -> None:
         raise ModelFolderError(
             f"the weights {path} do not fit {CONFIG_NAME} beside them: {reason}"
         ) from error
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise ModelFolderError(
-            f"{folder} is no model folder: it lacks {CONFIG_NAME}; `asr train` writes one as "
-            "RUN/model"
-        )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelFolderError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
-        raise ModelFolderError(
-            f"{path} says format {found!r}, this version of asr ({__version__}) reads format "
-            f"{FORMAT}; use the version that wrote the model"
-        )
-    return dict(config)

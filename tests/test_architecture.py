@@ -21,9 +21,11 @@ FLOORS = (
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
     | {"lm"},
-    {"model", "preparation", "download"},
+    {"model", "preparation", "download", "model_config"},
     {
         "model_folder",
+        "export",
+        "runtime",
         "windows",
         "recordings",
         "layerwise",
@@ -51,6 +53,7 @@ FAMILIES = (
     ("alignment_formats", "alignment", "posteriors"),
     ("tuning", "posteriors"),
     ("recognizer", "draft", "encoding", "layerwise", "recordings", "windows", "model_folder"),
+    ("export", "model_folder", "runtime"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Who may import what, counting imports inside functions too.
@@ -60,6 +63,7 @@ GUARDED = {
     "omegaconf": ("cli/train.py",),
     "matplotlib": ("inspection/", "tuning/"),
     "numba": ("decoding/compiled/",),
+    "onnx": ("export/",),
     "PIL": ("inspection/", "training/pictures.py"),
 }
 

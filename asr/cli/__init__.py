@@ -16,6 +16,7 @@ VERBS = {
     "tokenizer": "fit a vocabulary to training transcripts",
     "train": "train a model from a recipe; takes Hydra overrides; --dry-run tells what it takes",
     "average": "make one model of the weights that a run kept of several epochs",
+    "export": "write a model as ONNX graphs, which transcribe faster on a CPU and without torch",
     "transcribe": "write what is said in audio files",
     "evaluate": "transcribe a manifest and score it by word error rate",
     "score": "set hypotheses of any system against references: word error rate and where it lies",

@@ -273,7 +273,7 @@ def _write(
 ) -> int:
     from asr.cli.progress import AudioProgress
     from asr.job import Job
-    from asr.model_folder import model_digest
+    from asr.model_config import model_digest
 
     job = Job(
         inputs.recordings,

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         )
     utterances = read_manifest(args.manifest)
 
-    from asr.model_folder import save_decoder_options
+    from asr.model_config import save_decoder_options
     from asr.scoring.word_times import read_word_times
     from asr.tuning.run import gather, tune_calibration, tune_weights
 

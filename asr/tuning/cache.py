@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.files import atomic_write
-from asr.model_folder import CONFIG_NAME, WEIGHTS_NAME
+from asr.model_config import CONFIG_NAME, WEIGHTS_NAME
 
 INDEX = "log_probs.json"
 FRAMES = "log_probs.npy"

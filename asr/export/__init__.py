@@ -1,0 +1,1 @@
+"""Trained models become ONNX graphs that run without torch."""

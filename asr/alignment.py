@@ -167,7 +167,7 @@ def _align_all(
 def _timed(
     recognizer: "Recognizer", spoken: Spoken, log_probs: Tensor, alignment: Alignment | None
 ) -> AlignedUtterance:
-    seconds = encoder_frame_seconds(recognizer.model)
+    seconds = encoder_frame_seconds(recognizer.acoustic)
     text = " ".join(spoken.text.split())
     if alignment is None:
         message = f"{spoken.path}: the model gives this text no probability at all"

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable, Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis
@@ -43,7 +43,7 @@ class ChannelDraft:
         self._tokenizer = tokenizer
         self._frame_seconds = frame_seconds
         self._calibration = calibration
-        self._held: list[Tensor] = []
+        self._held: list[NDArray[np.float32]] = []
         self._held_frames = 0
         self._decoded_frames = 0
         self._texts: list[str] = []
@@ -58,7 +58,7 @@ class ChannelDraft:
         return " ".join(text for text in self._texts if text)
 
     def add(
-        self, log_probs: Tensor, last: bool, found: tuple[Hypothesis, ...] | None = None
+        self, log_probs: NDArray[np.float32], last: bool, found: tuple[Hypothesis, ...] | None = None
     ) -> None:
         """Take the next frames ``(U, V)``; decode what is complete, all of it at the end.
 
@@ -74,13 +74,13 @@ class ChannelDraft:
             self._take_part(log_probs, found)
         self.seconds_spent += time.perf_counter() - started
 
-    def _take(self, log_probs: Tensor, last: bool) -> None:
+    def _take(self, log_probs: NDArray[np.float32], last: bool) -> None:
         self._held.append(log_probs)
         self._held_frames += len(log_probs)
         part = int(PART_SECONDS / self._frame_seconds)
         if not last and self._held_frames < part:
             return
-        held = torch.cat(self._held)
+        held = np.concatenate(self._held)
         while len(held) >= part:
             end = held[part - int(PAUSE_SECONDS / self._frame_seconds) : part]
             cut = part - len(end) + find_pause(end, end)
@@ -90,12 +90,12 @@ class ChannelDraft:
             self._decode_part(held)
             held = held[:0]
         # A copy: a slice would keep the decoded frames in memory.
-        self._held, self._held_frames = [held.clone()], len(held)
+        self._held, self._held_frames = [held.copy()], len(held)
 
-    def _decode_part(self, log_probs: Tensor) -> None:
+    def _decode_part(self, log_probs: NDArray[np.float32]) -> None:
         self._take_part(log_probs, self._decoder.decode(log_probs))
 
-    def _take_part(self, log_probs: Tensor, found: tuple[Hypothesis, ...]) -> None:
+    def _take_part(self, log_probs: NDArray[np.float32], found: tuple[Hypothesis, ...]) -> None:
         hypothesis = found[0]
         self.log_prob += hypothesis.log_prob
         self._texts.append(self._tokenizer.decode(hypothesis.tokens))

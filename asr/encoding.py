@@ -4,19 +4,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 import asr.windows
-from asr.errors import AsrError, AudioError, UsageError
-from asr.layerwise import encode_layerwise
-from asr.model import CTCModel
-from asr.padding import pad_sequences
-from asr.recordings import FeatureCutter, Recording, cut_features
+from asr.cutting import FeatureCutter
+from asr.errors import AsrError, AudioError
+from asr.recordings import FeatureMaker, Features, Recording
 from asr.windows import (
     Chunking,
+    Framing,
     Joiner,
     Window,
     cut_stretches,
@@ -26,7 +25,57 @@ from asr.windows import (
 
 # Windows of similar length are batched out of so many batches' worth of them.
 _BATCHES_AHEAD = 8
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+LogProbs = NDArray[np.float32]
+
+
+class AcousticModel(Framing, Protocol):
+    """What encodes: a model of torch, or an exported one in some runtime."""
+
+    @property
+    def features(self) -> FeatureMaker:
+        """Computes what the model reads."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids V, the blank included."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether a recording's windows are read one after another, by ``classify_next``."""
+
+    def sweeps(self, chunking: Chunking) -> bool:
+        """Tell whether recordings longer than a chunk are read by ``encode_long``."""
+
+    def classify(self, features: Sequence[Features]) -> list[LogProbs]:
+        """Turn the features ``(T_i, F)`` of several windows into log-probabilities ``(U_i, V)``.
+
+        Raises:
+            MemoryError: they are too many at once.
+        """
+
+    def start(self) -> Any:
+        """Give the state before the first window."""
+
+    def classify_next(
+        self, features: Sequence[Features], kept: Sequence[slice], states: Sequence[Any]
+    ) -> tuple[list[LogProbs], list[Any]]:
+        """Do as ``classify`` from given states, keep the frames asked for, give the states after.
+
+        Raises:
+            MemoryError: they are too many at once.
+        """
+
+    def encode_long(
+        self, recording: Recording, chunking: Chunking, progress: Callable[[float], None]
+    ) -> Iterator[LogProbs]:
+        """Yield a recording's log-probabilities ``(U_i, V)`` in pieces, as the whole gives them.
+
+        ``progress`` is called with the share of the work that was done since it was called last.
+
+        Raises:
+            AudioError: its features cannot be computed again, or find no room.
+        """
 
 
 class Source(Protocol):
@@ -57,14 +106,14 @@ class Encoded:
 
     Attributes:
         recording: whose.
-        log_probs: ``(U, V)`` float32 on the CPU, natural logarithms.
+        log_probs: ``(U, V)``, natural logarithms.
         last: whether no more follow.
         error: why the recording cannot be encoded any further, or None.
         seconds_spent: its share of the time that encoding took.
     """
 
     recording: Recording
-    log_probs: Tensor
+    log_probs: LogProbs
     last: bool
     error: str | None = None
     seconds_spent: float = 0.0
@@ -74,29 +123,27 @@ class Encoding:
     """Encodes recordings as they come, in batches across recordings and windows.
 
     Args:
-        model: in evaluation mode.
+        model: encodes them.
         source: gives the recordings.
         chunking: how long recordings are cut.
         batch_seconds: seconds of audio that are encoded together, at least one window.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``: of the matrix products.
         progress: called with the seconds of audio of each batch once they are encoded.
     """
 
     def __init__(
         self,
-        model: CTCModel,
+        model: AcousticModel,
         source: Source,
         *,
         chunking: Chunking | None = None,
         batch_seconds: float = 120.0,
-        precision: str = "fp32",
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self._model = model
         self._source = source
-        self._chunking = chunking
+        self._chunking = chunking or asr.windows.DEFAULT_CHUNKING
+        self._nothing = np.empty((0, model.vocabulary_size), np.float32)
         self._most_frames = batch_seconds * model.sample_rate / model.features.hop
-        self._dtype = PRECISIONS[check_precision(precision)]
         self._progress = progress or (lambda _: None)
         self._active: deque[_Reading] = deque()
         self._long: deque[Recording] = deque()
@@ -120,38 +167,29 @@ class Encoding:
                         task.reading.recording, joined, last, seconds_spent=task.seconds_spent
                     )
             while self._long:
-                yield from self._encode_layerwise(self._long.popleft())
+                yield from self._encode_long(self._long.popleft())
 
-    def _encode_layerwise(self, recording: Recording) -> Iterator[Encoded]:
-        """Encode a recording of several chunks whose states are carried on both ways."""
-        stretches = list(
-            cut_stretches(recording.index, recording.frames, self._model, self._chunking)
-        )
+    def _encode_long(self, recording: Recording) -> Iterator[Encoded]:
         seconds = recording.frames * self._model.features.hop / self._model.sample_rate
-        pieces = encode_layerwise(
-            self._model,
-            stretches,
-            cut_features(stretches, recording),
-            lambda share: self._progress(share * seconds),
-            self._dtype,
+        pieces = self._model.encode_long(
+            recording, self._chunking, lambda share: self._progress(share * seconds)
         )
         started = time.perf_counter()
+        held = self._nothing
         try:
-            for number, log_probs in enumerate(pieces, start=1):
+            for log_probs in pieces:
                 now = time.perf_counter()
-                last = number == len(stretches)
-                yield Encoded(recording, log_probs, last, seconds_spent=now - started)
-                started = time.perf_counter()
+                yield Encoded(recording, held, last=False, seconds_spent=now - started)
+                held, started = log_probs, time.perf_counter()
+            yield Encoded(recording, held, last=True)
         except AudioError as error:
-            nothing = torch.empty(0, self._model.head.out_features)
-            yield Encoded(recording, nothing, last=True, error=_named(recording, error))
+            yield Encoded(recording, self._nothing, last=True, error=_named(recording, error))
 
     def _failures(self, tasks: "Sequence[_Task]") -> Iterator[Encoded]:
-        nothing = torch.empty(0, self._model.head.out_features)
         for task in tasks:
             if task.window is None:
                 recording = task.reading.recording
-                yield Encoded(recording, nothing, last=True, error=task.error)
+                yield Encoded(recording, self._nothing, last=True, error=task.error)
 
     def _next_tasks(self) -> "list[_Task]":
         """Take windows: what is under way first, then new recordings as far as they are there."""
@@ -182,16 +220,14 @@ class Encoding:
         return tasks
 
     def _is_long(self, recording: Recording) -> bool:
-        chunking = self._chunking or asr.windows.DEFAULT_CHUNKING
-        size = chunking.encoder_frames(self._model) * self._model.encoder.subsampling_factor
-        carries = self._model.encoder.bidirectional and chunking.overlap_seconds is None
-        return carries and 0 < size < recording.frames
+        size = self._chunking.encoder_frames(self._model) * self._model.subsampling_factor
+        return self._model.sweeps(self._chunking) and 0 < size < recording.frames
 
     def _run(self, batch: "Sequence[_Task]") -> None:
         started = time.perf_counter()
         try:
             self._classify(batch)
-        except torch.OutOfMemoryError as error:
+        except MemoryError as error:
             if len(batch) == 1:
                 raise AsrError(
                     f"{len(batch[0].features)} feature frames do not fit the device's memory; "
@@ -207,33 +243,26 @@ class Encoding:
             task.seconds_spent = spent * task.kept_frames / kept
         self._progress(kept * encoder_frame_seconds(self._model))
 
-    @torch.inference_mode()
     def _classify(self, batch: "Sequence[_Task]") -> None:
-        features, lengths = pad_sequences([task.features for task in batch])
-        lengths = lengths.to(features.device)
-        autocast = torch.autocast(
-            features.device.type, dtype=self._dtype, enabled=self._dtype is not None
-        )
-        with autocast:
-            if batch[0].reading.carries:
-                states = torch.cat([task.reading.state for task in batch], dim=1)
-                kept = [task.kept for task in batch]
-                rows, counts, states = self._model.classify_next(features, lengths, kept, states)
-                for task, state in zip(batch, torch.split(states, 1, dim=1), strict=True):
-                    task.reading.state = state.clone()
-            else:
-                rows, counts = self._model.classify(features, lengths)
-        for task, row, count in zip(batch, rows.cpu(), counts.tolist(), strict=True):
-            # A copy: a slice would keep the padded batch in memory.
-            task.log_probs = row[:count].clone()
+        features = [task.features for task in batch]
+        if self._model.carries:
+            states = [task.reading.state for task in batch]
+            kept = [task.kept for task in batch]
+            found, states = self._model.classify_next(features, kept, states)
+            for task, state in zip(batch, states, strict=True):
+                task.reading.state = state
+        else:
+            found = self._model.classify(features)
+        for task, log_probs in zip(batch, found, strict=True):
+            task.log_probs = log_probs
 
 
 class _Reading:
     """A recording under way: its next windows, what joins them, and the encoder's state."""
 
-    def __init__(self, recording: Recording, model: CTCModel, chunking: Chunking | None) -> None:
+    def __init__(self, recording: Recording, model: AcousticModel, chunking: Chunking) -> None:
         self.recording = recording
-        self.carries = not model.encoder.bidirectional
+        self.carries = model.carries
         self.finished = False
         self.last: Window | None = None
         cut = cut_stretches if self.carries else cut_windows
@@ -241,16 +270,13 @@ class _Reading:
         self._next = next(self._windows, None)
         self._cutter = FeatureCutter(recording)
         self._joiner = Joiner()
-        parameter = next(model.parameters())
-        self.state = torch.zeros(
-            len(model.encoder.layers), 1, model.encoder.width, device=parameter.device
-        )
+        self.state = model.start() if self.carries else None
 
     def tasks(self) -> "Iterator[_Task]":
         """Yield the next windows with their features; a failure or an end without any."""
         if self.recording.error is not None or self._next is None:
             self.finished = True
-            yield _Task(self, None, torch.empty(0), error=self.recording.error)
+            yield _Task(self, None, (), error=self.recording.error)
             return
         while self._next is not None:
             window = self._next
@@ -258,19 +284,21 @@ class _Reading:
                 features = self._cutter.cut(window)
             except AudioError as error:
                 self.finished = True
-                yield _Task(self, None, torch.empty(0), error=_named(self.recording, error))
+                yield _Task(self, None, (), error=_named(self.recording, error))
                 return
             self._next = next(self._windows, None)
             if self._next is None:
                 self.finished, self.last = True, window
             yield _Task(self, window, features)
 
-    def join(self, window: Window, log_probs: Tensor) -> Tensor:
+    def join(self, window: Window, log_probs: LogProbs) -> LogProbs:
         """Give the frames that are certain once a window is encoded."""
         if self.carries:
             return log_probs
         joined = self._joiner.add(log_probs, window.shared)
-        return torch.cat([joined, self._joiner.finish()]) if window is self.last else joined
+        if window is not self.last:
+            return joined
+        return np.concatenate([joined, self._joiner.finish()])
 
 
 @dataclass(eq=False)
@@ -278,8 +306,8 @@ class _Task:
     # A window (None: there is nothing to encode) and its features (T, F).
     reading: _Reading
     window: Window | None
-    features: Tensor
-    log_probs: Tensor = field(default_factory=lambda: torch.empty(0))
+    features: Features
+    log_probs: LogProbs = field(default_factory=lambda: np.empty((0, 0), np.float32))
     error: str | None = None
     seconds_spent: float = 0.0
 
@@ -291,46 +319,6 @@ class _Task:
     @property
     def kept_frames(self) -> int:
         return int(self.kept.stop - self.kept.start)
-
-
-def encode(
-    model: CTCModel,
-    features: Sequence[Tensor],
-    batch_seconds: float = 120.0,
-    chunking: Chunking | None = None,
-) -> list[Tensor]:
-    """Compute log-probabilities of recordings whose features are there.
-
-    Args:
-        model: in evaluation mode.
-        features: normalised features ``(T, F)`` of each, on the model's device.
-        batch_seconds: as for ``Encoding``.
-        chunking: as for ``Encoding``.
-
-    Returns:
-        ``(U, V)`` float32 on the CPU for each recording.
-    """
-    recordings = [
-        Recording(index, "", frames=len(rows), features=rows) for index, rows in enumerate(features)
-    ]
-    nothing = torch.empty(0, model.head.out_features)
-    found: list[list[Tensor]] = [[nothing] for _ in recordings]
-    for part in Encoding(
-        model, ListSource(recordings), chunking=chunking, batch_seconds=batch_seconds
-    ):
-        found[part.recording.index].append(part.log_probs)
-    return [torch.cat(parts) for parts in found]
-
-
-def check_precision(name: str) -> str:
-    """Return a precision's name.
-
-    Raises:
-        UsageError: there is no such precision.
-    """
-    if name not in PRECISIONS:
-        raise UsageError(f"no precision '{name}'; expected {', '.join(PRECISIONS)}")
-    return name
 
 
 def _named(recording: Recording, error: AudioError) -> str:

@@ -8,15 +8,15 @@ import torchaudio
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
+from asr.mel import (
+    MIN_STANDARD_DEVIATION,
+    POWER_FLOOR,
+    TYPICAL_STANDARD_DEVIATION,
+    frame_shape,
+)
 from asr.padding import length_mask, mask_padding
 
 NORMALIZATIONS = ("mean", "utterance", "none")
-# Power below which a mel band counts as silent: 16-bit dither lies near 1e-7 a bin.
-POWER_FLOOR = 1e-7
-# Keeps the spread of digital silence, which is 0, from becoming a divisor.
-MIN_STANDARD_DEVIATION = 1e-2
-# Roughly that of natural logarithms of mel power in speech: AN4's bands have 2.1 to 3.8.
-TYPICAL_STANDARD_DEVIATION = 2.5
 
 
 class LogMel(nn.Module):
@@ -59,9 +59,8 @@ class LogMel(nn.Module):
             raise ConfigError(
                 f"features.sample_rate is {sample_rate} and n_mels is {n_mels}; expected 1 or more"
             )
-        self.hop = round(sample_rate * hop_ms / 1000)
-        window = round(sample_rate * window_ms / 1000)
-        self.n_fft = 1 << (window - 1).bit_length()
+        shape = frame_shape(sample_rate, window_ms, hop_ms)
+        self.hop, window, self.n_fft = shape.hop, shape.window, shape.n_fft
         if not 0 < self.hop <= window:
             raise ConfigError(
                 f"features.hop_ms {hop_ms} must be positive and at most window_ms {window_ms}"

@@ -20,7 +20,7 @@ from asr.run_log import FAILED, OK, Entry, RunLog, fingerprint
 from asr.segments import Shape
 
 if TYPE_CHECKING:
-    from asr.recognizer import Recognizer, TranscribeOptions
+    from asr.transcriber import TranscribeOptions, Transcriber
     from asr.transcript import Transcript
 
 _WRITES_AHEAD = 64
@@ -128,7 +128,7 @@ class Job:
 
     def run(
         self,
-        recognizer: "Recognizer",
+        recognizer: "Transcriber",
         options: "TranscribeOptions",
         *,
         stop_on_error: bool = False,

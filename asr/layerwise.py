@@ -6,66 +6,19 @@ however long the stretches are. The frames between the layers wait in a temporar
 for every 17 seconds with 384 units and 40 ms a frame.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.encoder import ResidualGRU
-from asr.errors import AudioError
+from asr.frame_file import FrameFile
 from asr.gru import GRU
 from asr.model import CTCModel
 from asr.windows import Window
-
-_FLOAT_BYTES = 4
-
-
-class FrameFile:
-    """Encoder frames in a temporary file, which costs no memory and vanishes when it is closed.
-
-    Args:
-        width: numbers of a frame.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._frame_bytes = width * _FLOAT_BYTES
-        self._width = width
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="asr-frames-")  # noqa: SIM115  # close()
-
-    def write(self, start: int, frames: Tensor) -> None:
-        """Put frames ``(U, width)`` at their place, the first of them at ``start``.
-
-        Raises:
-            AudioError: the temporary folder is full.
-        """
-        values: Any = frames.float().cpu().contiguous().numpy()
-        content = memoryview(values).cast("B")
-        place = start * self._frame_bytes
-        while len(content):
-            try:
-                written = os.pwrite(self._file.fileno(), content, place)
-            except OSError as error:
-                raise AudioError(
-                    f"the temporary folder {tempfile.gettempdir()} holds no more than "
-                    f"{place / 1e6:.0f} MB of a long recording's frames ({error.strerror}); let "
-                    "TMPDIR name one with more room, or give --chunk-overlap 5, which needs none"
-                ) from error
-            content, place = content[written:], place + written
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Read the frames from ``start`` up to ``stop``, ``(U, width)`` float32 on the CPU."""
-        size = (stop - start) * self._frame_bytes
-        content = bytearray(os.pread(self._file.fileno(), size, start * self._frame_bytes))
-        return torch.from_numpy(np.frombuffer(content, np.float32).reshape(-1, self._width))
-
-    def close(self) -> None:
-        """Close and remove the file."""
-        self._file.close()
 
 
 @torch.inference_mode()
@@ -101,14 +54,14 @@ def encode_layerwise(
             for (start, _), stretch, rows in zip(bounds, stretches, features, strict=True):
                 length = torch.tensor([len(rows)], device=device)
                 hidden, _ = model.encoder.subsampling(rows.unsqueeze(0), length)
-                frames.write(start, hidden[0, stretch.first : stretch.last])
+                frames.write(start, _array(hidden[0, stretch.first : stretch.last]))
                 progress(share)
             for layer in model.encoder.layers:
                 assert isinstance(layer, ResidualGRU)
                 _sweep(layer, frames, ahead, bounds, device, lambda: progress(share))
         for start, stop in bounds:
             with autocast:
-                hidden = frames.read(start, stop).to(device).unsqueeze(0)
+                hidden = torch.from_numpy(frames.read(start, stop)).to(device).unsqueeze(0)
                 logits = model.head(model.encoder.norm(hidden))
             yield torch.log_softmax(logits.float(), dim=-1)[0].cpu()
     finally:
@@ -128,17 +81,23 @@ def _sweep(
     forward, backward = one_direction(layer.gru, 0), one_direction(layer.gru, 1)
     state: Tensor | None = None
     for start, stop in bounds:
-        hidden = frames.read(start, stop).to(device).unsqueeze(0)
+        hidden = torch.from_numpy(frames.read(start, stop)).to(device).unsqueeze(0)
         output, state = forward(layer.norm(hidden), None, state)
-        ahead.write(start, output[0])
+        ahead.write(start, _array(output[0]))
         done()
     state = None
     for start, stop in reversed(bounds):
-        hidden = frames.read(start, stop).to(device).unsqueeze(0)
+        hidden = torch.from_numpy(frames.read(start, stop)).to(device).unsqueeze(0)
         output, state = backward(layer.norm(hidden).flip(1), None, state)
-        before = ahead.read(start, stop).to(device)
-        frames.write(start, hidden[0] + torch.cat([before, output[0].flip(0).float()], dim=1))
+        before = torch.from_numpy(ahead.read(start, stop)).to(device)
+        both = torch.cat([before, output[0].flip(0).float()], dim=1)
+        frames.write(start, _array(hidden[0] + both))
         done()
+
+
+def _array(frames: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = frames.float().cpu().numpy()
+    return array
 
 
 def one_direction(gru: GRU, direction: int) -> GRU:

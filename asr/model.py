@@ -35,6 +35,11 @@ class CTCModel(nn.Module):
         return self.features.sample_rate
 
     @property
+    def subsampling_factor(self) -> int:
+        """Feature frames that one encoder frame stands for."""
+        return self.encoder.subsampling_factor
+
+    @property
     def samples_per_frame(self) -> int:
         """Samples that one encoder frame stands for."""
         return self.features.hop * self.encoder.subsampling_factor

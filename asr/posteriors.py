@@ -32,17 +32,15 @@ def iterate_log_probs(
         For each file in order ``(U, V)`` float32 on the CPU, natural logarithms, or in a sentence
         why there are none.
     """
-    loader = Loader(paths, recognizer.model.features, recognizer.device, workers=workers)
-    encoding = Encoding(
-        recognizer.model, loader, batch_seconds=batch_seconds, precision=recognizer.precision
-    )
+    loader = Loader(paths, recognizer.acoustic.features, workers=workers)
+    encoding = Encoding(recognizer.acoustic, loader, batch_seconds=batch_seconds)
     open_parts: dict[int, list[Tensor]] = {}
     done: dict[int, Tensor | str] = {}
     following = 0
     try:
         for part in encoding:
             index = part.recording.index
-            open_parts.setdefault(index, []).append(part.log_probs)
+            open_parts.setdefault(index, []).append(torch.from_numpy(part.log_probs))
             if not part.last:
                 continue
             parts = open_parts.pop(index)

@@ -1,7 +1,6 @@
 """The recognizer: a trained model with its tokenizer, loaded from a folder, that transcribes."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,57 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
+from asr.acoustic import TorchAcoustic
+from asr.decoding.decoder import Decoder
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
-from asr.decoding.search import make_search
-from asr.draft import ChannelDraft, Draft, decode_together
-from asr.encoding import Encoding, ListSource, check_precision
-from asr.errors import AudioError, UsageError
+from asr.errors import UsageError
 from asr.model import CTCModel
 from asr.model_folder import load_model, save_model
-from asr.recordings import MIX, SPLIT, Loader, Reader, Recording
-from asr.resampling import resample
-from asr.segments import DEFAULT_SHAPE, Shape
 from asr.tokenizer import Tokenizer
+from asr.transcriber import TranscribeOptions, Transcriber
 from asr.transcript import Transcript
-from asr.windows import Chunking, encoder_frame_seconds
 
 
-@dataclass(frozen=True)
-class TranscribeOptions:
-    """How recordings are transcribed.
-
-    Attributes:
-        channel: ``"mix"`` for the mean of all channels, ``"split"`` for each on its own, or the
-            number of one, from 1.
-        chunking: how long recordings are cut; None: ``asr.windows.DEFAULT_CHUNKING``.
-        shape: how large segments may become.
-        batch_seconds: seconds of audio that are encoded together; changes speed and memory and
-            never the text.
-        workers: threads that read audio ahead.
-
-    Raises:
-        UsageError: no such channel, or a number that is too small.
-    """
-
-    channel: str = MIX
-    chunking: Chunking | None = None
-    shape: Shape = DEFAULT_SHAPE
-    batch_seconds: float = 120.0
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        if self.channel not in (MIX, SPLIT) and not (
-            self.channel.isascii() and self.channel.isdigit() and int(self.channel) > 0
-        ):
-            raise UsageError(f"channel is '{self.channel}'; expected mix, split or a number from 1")
-        if not self.batch_seconds > 0:
-            raise UsageError(f"batch_seconds is {self.batch_seconds}; expected more than 0")
-        if self.workers < 0:
-            raise UsageError(f"workers is {self.workers}; expected threads, 0 or more")
-
-
-class Recognizer:
+class Recognizer(Transcriber):
     """Transcribes speech with a CTC model.
 
     Args:
@@ -88,14 +48,18 @@ class Recognizer:
         decoder: Decoder | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.precision = check_precision(precision)
+        self.device_name = str(self.device)
+        self.precision = precision
         self.model = model.to(self.device).eval()
-        self.tokenizer = tokenizer
+        super().__init__(
+            TorchAcoustic(self.model, precision),
+            tokenizer,
+            name=name,
+            decoder_options=decoder_options,
+            decoder=decoder,
+        )
         self.config = dict(config)
         self.notes = dict(notes or {})
-        self.name = name
-        self.decoder_options = decoder_options
-        self.decoder = decoder or _decoder_of(decoder_options)
 
     @classmethod
     def load(
@@ -148,75 +112,9 @@ class Recognizer:
                 of floats or not finite.
             UsageError: a waveform without a sample rate.
         """
-        options = options or TranscribeOptions()
-        if isinstance(audio, (str, Path)):
-            transcript = next(self.transcribe_many([audio], options=options))
-        else:
-            waveform = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else audio
-            recording = self._from_waveform(np.asarray(waveform), sample_rate)
-            encoding = self._encoding(ListSource([recording]), options)
-            (_, transcript) = next(self._transcripts(encoding, options))
-        if transcript.error:
-            raise AudioError(transcript.error)
-        return transcript
-
-    def transcribe_many(
-        self,
-        paths: Sequence[Path | str],
-        *,
-        batch_seconds: float = 120.0,
-        workers: int = 2,
-        options: TranscribeOptions | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> Iterator[Transcript]:
-        """Transcribe files, several at a time, and give the results in the files' order.
-
-        Args:
-            paths: audio files.
-            batch_seconds: see ``TranscribeOptions``; used where ``options`` is None.
-            workers: see ``TranscribeOptions``; used where ``options`` is None.
-            options: how to transcribe.
-            progress: called with the seconds of audio that were encoded since it was called last.
-
-        Yields:
-            A transcript for each file; what could not be read carries its ``error``.
-        """
-        options = options or TranscribeOptions(batch_seconds=batch_seconds, workers=workers)
-        done: dict[int, Transcript] = {}
-        following = 0
-        for index, transcript in self.transcribe_unordered(paths, options, progress):
-            done[index] = transcript
-            while following in done:
-                yield done.pop(following)
-                following += 1
-
-    def transcribe_unordered(
-        self,
-        paths: Sequence[Path | str],
-        options: TranscribeOptions,
-        progress: Callable[[float], None] | None = None,
-    ) -> Generator[tuple[int, Transcript], None, None]:
-        """Transcribe files and give each result as soon as it is there.
-
-        Args:
-            paths: audio files.
-            options: how to transcribe.
-            progress: as for ``transcribe_many``.
-
-        Yields:
-            The position of a file in ``paths``, and its transcript.
-        """
-        loader = Loader(
-            paths,
-            self.model.features,
-            self.device,
-            channel=options.channel,
-            workers=options.workers,
-        )
-        try:
-            yield from self._transcripts(self._encoding(loader, options, progress), options)
-        finally:
-            loader.close()
+        if isinstance(audio, Tensor):
+            audio = audio.detach().cpu().numpy()
+        return super().transcribe(audio, sample_rate, options)
 
     def log_probs(self, audio: Path | str) -> Tensor:
         """Compute the log-probabilities of a file.
@@ -227,84 +125,7 @@ class Recognizer:
         Raises:
             AudioError: the file cannot be read.
         """
-        reader = Reader(self.model.features, self.device)
-        source = ListSource(reader.read(0, audio))
-        found = [torch.empty(0, self.model.head.out_features)]
-        for part in self._encoding(source, TranscribeOptions()):
-            if part.error is not None:
-                raise AudioError(part.error)
-            found.append(part.log_probs)
-        return torch.cat(found)
-
-    def _encoding(
-        self,
-        source: Loader | ListSource,
-        options: TranscribeOptions,
-        progress: Callable[[float], None] | None = None,
-    ) -> Encoding:
-        return Encoding(
-            self.model,
-            source,
-            chunking=options.chunking,
-            batch_seconds=options.batch_seconds,
-            precision=self.precision,
-            progress=progress,
-        )
-
-    def _from_waveform(self, waveform: np.ndarray, sample_rate: int | None) -> Recording:
-        if sample_rate is None or sample_rate < 1:
-            raise UsageError("a waveform needs its sample_rate, such as sample_rate=16000")
-        if not np.issubdtype(waveform.dtype, np.floating):
-            raise AudioError(
-                f"the waveform is of type {waveform.dtype}; expected floats within [-1, 1]: divide "
-                "16-bit integers by 32768"
-            )
-        if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
-            raise AudioError(
-                f"the waveform has shape {waveform.shape}; expected finite samples (S,), S > 0"
-            )
-        seconds = len(waveform) / sample_rate
-        resampled = resample(waveform.astype(np.float32), sample_rate, self.model.sample_rate)
-        reader = Reader(self.model.features, self.device)
-        recording = reader.from_waveform(torch.from_numpy(resampled))
-        return replace(recording, duration_seconds=seconds, decoded_seconds=seconds)
-
-    def _transcripts(
-        self, encoding: Encoding, options: TranscribeOptions
-    ) -> Iterator[tuple[int, Transcript]]:
-        channels: dict[tuple[int, str], ChannelDraft] = {}
-        drafts: dict[int, Draft] = {}
-        frame_seconds = encoder_frame_seconds(self.model)
-        for part, hypotheses in decode_together(self.decoder, encoding, frame_seconds):
-            recording = part.recording
-            key = (recording.index, recording.channel)
-            channel = channels.setdefault(key, self._channel_draft())
-            channel.seconds_spent += part.seconds_spent
-            if part.error is None:
-                channel.add(part.log_probs, part.last, hypotheses)
-            if not part.last:
-                continue
-            draft = drafts.setdefault(
-                recording.index, Draft(recording.channels, options.channel, options.shape)
-            )
-            if draft.add(recording, channels.pop(key), part.error):
-                transcript = drafts.pop(recording.index).transcript()
-                found = replace(transcript, model=self.name, decoder=self.decoder.name)
-                yield recording.index, found
-
-    def _channel_draft(self) -> ChannelDraft:
-        return ChannelDraft(
-            self.decoder,
-            self.tokenizer,
-            encoder_frame_seconds(self.model),
-            self.decoder_options.calibration,
-        )
-
-
-def _decoder_of(options: DecoderOptions) -> Decoder:
-    if options.kind == "greedy":
-        return GreedyDecoder()
-    return BeamDecoder(make_search(pruning=options.pruning))
+        return torch.from_numpy(self._log_probs(audio))
 
 
 def choose_device(name: str) -> torch.device:

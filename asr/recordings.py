@@ -8,14 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
-
-import torch
-from torch import Tensor
+from typing import Any, Protocol
 
 from asr.audio import AudioStream, probe_audio, stream_audio
 from asr.errors import AudioError
-from asr.features import LogMel, RunningNormalization
-from asr.windows import Window
+from asr.resampling import Samples
 
 # Features of recordings up to this length stay in memory (8 MB a quarter of an hour and 20 bands);
 # longer ones are decoded a second time, since every frame's normalisation needs all the others.
@@ -26,6 +23,44 @@ _POLL_SECONDS = 0.1
 
 MIX = "mix"
 SPLIT = "split"
+
+# Features (T, F): a tensor where torch computes them, else an array. Here they are only cut.
+Features = Any
+
+
+class Normalization(Protocol):
+    """The normalisation of a recording whose log-mel features come in blocks."""
+
+    @property
+    def frames(self) -> int:
+        """Frames added so far."""
+
+    def add(self, log_mel: Features) -> None:
+        """Take the next frames ``(T, F)`` into account."""
+
+    def apply(self, log_mel: Features) -> Features:
+        """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
+
+
+class FeatureMaker(Protocol):
+    """Computes a model's features, in whatever library the model runs."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of the waveforms."""
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+
+    def stream(self, blocks: Iterable[Samples]) -> Iterator[Features]:
+        """Turn consecutive stretches ``(S_i,)`` of a waveform into log-mel frames ``(T_i, F)``."""
+
+    def normalization(self) -> Normalization:
+        """Begin the normalisation of a recording."""
+
+    def join(self, parts: Sequence[Features]) -> Features:
+        """Put stretches ``(T_i, F)`` behind each other; none of them make ``(0, F)``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,7 @@ class Recording:
     channel: str = MIX
     channels: int = 1
     frames: int = 0
-    features: Tensor | None = None
+    features: Features | None = None
     stream: "FeatureStream | None" = None
     duration_seconds: float = 0.0
     decoded_seconds: float = 0.0
@@ -62,7 +97,7 @@ class Recording:
     error: str | None = None
     seconds_read: float = 0.0
 
-    def blocks(self) -> Iterator[Tensor]:
+    def blocks(self) -> Iterator[Features]:
         """Yield the normalised features in blocks ``(T_i, F)``."""
         if self.features is not None:
             yield self.features
@@ -75,8 +110,7 @@ class Loader:
 
     Args:
         paths: the files.
-        features: the model's.
-        device: where to compute them.
+        features: computes the model's.
         channel: ``"mix"``, ``"split"``, or a channel's number from 1.
         workers: threads; 0 reads when a recording is taken.
     """
@@ -84,14 +118,13 @@ class Loader:
     def __init__(
         self,
         paths: Sequence[Path | str],
-        features: LogMel,
-        device: torch.device,
+        features: FeatureMaker,
         *,
         channel: str = MIX,
         workers: int = 2,
     ) -> None:
         self._paths = paths
-        self._reader = Reader(features, device)
+        self._reader = Reader(features)
         self._channel = channel
         self._pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="asr-loader")
         self._ahead = workers * _FILES_AHEAD
@@ -134,13 +167,11 @@ class Reader:
     """Reads recordings: waveforms to normalised features.
 
     Args:
-        features: the model's.
-        device: where to compute them.
+        features: computes the model's.
     """
 
-    def __init__(self, features: LogMel, device: torch.device) -> None:
+    def __init__(self, features: FeatureMaker) -> None:
         self._features = features
-        self._device = device
         self.stopped = threading.Event()
 
     def read(self, index: int, path: Path | str, channel: str = MIX) -> list[Recording]:
@@ -166,14 +197,12 @@ class Reader:
             sentence = unforeseen(path, error)
         return [Recording(index, str(path), labels[0], error=sentence)]
 
-    @torch.inference_mode()
-    def from_waveform(self, waveform: Tensor) -> Recording:
+    def from_waveform(self, waveform: Samples) -> Recording:
         """Make a recording of a waveform ``(S,)`` at the model's rate."""
-        return self._collect(0, "", MIX, 1, iter([waveform.to(self._device)]), None)
+        return self._collect(0, "", MIX, 1, iter([waveform]), None)
 
-    @torch.inference_mode()
     def _read_channel(self, index: int, path: Path | str, channel: str, channels: int) -> Recording:
-        stream = FeatureStream(path, channel, self._features, self._device, self.stopped)
+        stream = FeatureStream(path, channel, self._features, self.stopped)
         return self._collect(index, str(path), channel, channels, stream.waveform(), stream)
 
     def _collect(
@@ -182,14 +211,14 @@ class Reader:
         path: str,
         channel: str,
         channels: int,
-        blocks: Iterator[Tensor],
+        blocks: Iterator[Samples],
         stream: "FeatureStream | None",
     ) -> Recording:
         started = time.perf_counter()
-        running = RunningNormalization(self._features.normalize)
+        running = self._features.normalization()
         most = HELD_SECONDS * self._features.sample_rate / self._features.hop
-        held: list[Tensor] | None = []
-        for log_mel in self._features.stream_log_mel(blocks):
+        held: list[Features] | None = []
+        for log_mel in self._features.stream(blocks):
             running.add(log_mel)
             if held is not None:
                 held.append(log_mel)
@@ -197,8 +226,7 @@ class Reader:
                 held = None
         features = None
         if held is not None:
-            nothing = torch.empty(0, self._features.n_mels, device=self._device)
-            features = running.apply(torch.cat([nothing, *held]))
+            features = running.apply(self._features.join(held))
         if stream is None:
             spent = time.perf_counter() - started
             return Recording(
@@ -229,8 +257,7 @@ class FeatureStream:
     Args:
         path: the file.
         channel: ``"mix"`` or a channel's number from 1.
-        features: the model's.
-        device: where to compute them.
+        features: computes the model's.
         stopped: set by whoever wants the work to end.
     """
 
@@ -238,57 +265,52 @@ class FeatureStream:
         self,
         path: Path | str,
         channel: str,
-        features: LogMel,
-        device: torch.device,
+        features: FeatureMaker,
         stopped: threading.Event,
     ) -> None:
         self._path = path
         self._channel = None if channel == MIX else int(channel)
-        self._features = features
-        self._device = device
+        self.features = features
         self._stopped = stopped
-        self.normalization = RunningNormalization(features.normalize)
+        self.normalization = features.normalization()
         self.audio: AudioStream = self._open()
 
     def _open(self) -> AudioStream:
-        return stream_audio(self._path, self._features.sample_rate, channel=self._channel)
+        return stream_audio(self._path, self.features.sample_rate, channel=self._channel)
 
-    def waveform(self) -> Iterator[Tensor]:
+    def waveform(self) -> Iterator[Samples]:
         """Decode the file once, in blocks ``(S_i,)``."""
         for block in self.audio:
             if self._stopped.is_set():
                 raise AudioError(f"{self._path} was not read to its end: interrupted")
-            yield torch.from_numpy(block).to(self._device)
+            yield block
 
-    def blocks(self) -> Iterator[Tensor]:
+    def blocks(self) -> Iterator[Features]:
         """Yield the normalised features ``(T_i, F)``, computed in a thread."""
         self.audio = self._open()
-        queue: Queue[Tensor | BaseException | None] = Queue(_BLOCKS_AHEAD)
+        queue: Queue[Features | BaseException | None] = Queue(_BLOCKS_AHEAD)
         thread = threading.Thread(target=self._fill, args=(queue,), daemon=True)
         thread.start()
         while True:
             item = queue.get()
             if item is None:
                 return
-            if isinstance(item, AudioError) or not isinstance(item, Exception | Tensor):
-                raise item
-            if isinstance(item, Exception):
+            if isinstance(item, Exception) and not isinstance(item, AudioError):
                 raise AudioError(unforeseen(self._path, item)) from item
+            if isinstance(item, BaseException):
+                raise item
             yield item
 
-    @torch.inference_mode()
-    def _fill(self, queue: "Queue[Tensor | BaseException | None]") -> None:
+    def _fill(self, queue: "Queue[Features | BaseException | None]") -> None:
         try:
-            for log_mel in self._features.stream_log_mel(self.waveform()):
+            for log_mel in self.features.stream(self.waveform()):
                 self._put(queue, self.normalization.apply(log_mel))
             self._put(queue, None)
         except BaseException as error:
             # Raised where the features are taken.
             self._put(queue, error)
 
-    def _put(
-        self, queue: "Queue[Tensor | BaseException | None]", item: Tensor | BaseException | None
-    ) -> None:
+    def _put(self, queue: "Queue[Features | BaseException | None]", item: Features) -> None:
         while not self._stopped.is_set():
             try:
                 queue.put(item, timeout=_POLL_SECONDS)
@@ -301,45 +323,3 @@ def unforeseen(path: Path | str, error: Exception) -> str:
     """Say in a sentence that reading a file failed as nobody foresaw."""
     reason = " ".join(str(error).split())
     return f"{path} cannot be read, {type(error).__name__}: {reason}; please report this"
-
-
-class FeatureCutter:
-    """Cuts windows out of a recording's features, one after another, holding no more than it must.
-
-    Args:
-        recording: whose features.
-    """
-
-    def __init__(self, recording: Recording) -> None:
-        self._blocks = recording.blocks()
-        self._buffer: Tensor | None = None
-        self._start = 0
-
-    def cut(self, window: Window) -> Tensor:
-        """Give a window's features ``(T, F)``; it starts no earlier than the one before.
-
-        Raises:
-            AudioError: the file gives fewer features than it did when it was first read.
-        """
-        parts = [] if self._buffer is None else [self._buffer]
-        stop = self._start + sum(map(len, parts))
-        while stop < window.stop:
-            block = next(self._blocks, None)
-            if block is None:
-                raise AudioError(
-                    "it gave fewer samples when it was read again; expected the same: is it still "
-                    "being written?"
-                )
-            parts.append(block)
-            stop += len(block)
-        buffer = parts[0] if len(parts) == 1 else torch.cat(parts)
-        self._buffer = buffer[window.start - self._start :]
-        self._start = window.start
-        return self._buffer[: window.frames]
-
-
-def cut_features(windows: Iterable[Window], recording: Recording) -> Iterator[Tensor]:
-    """Yield the features ``(T, F)`` of each of a recording's windows, which come in order."""
-    cutter = FeatureCutter(recording)
-    for window in windows:
-        yield cutter.cut(window)

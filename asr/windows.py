@@ -2,13 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from asr.errors import UsageError
-from asr.model import CTCModel
 from asr.tokenizer import BLANK
+
+
+class Framing(Protocol):
+    """How a model's frames lie in time; every model tells."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of an encoder frame."""
+
+    @property
+    def subsampling_factor(self) -> int:
+        """Feature frames of an encoder frame."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Chunking:
                 f"{4 * overlap:g} s, or more"
             )
 
-    def encoder_frames(self, model: CTCModel) -> int:
+    def encoder_frames(self, model: Framing) -> int:
         """Tell the length of a window in encoder frames; 0 where recordings are not cut."""
         if not self.length_seconds:
             return 0
@@ -91,7 +107,7 @@ class Window:
 
 
 def cut_windows(
-    recording: int, frames: int, model: CTCModel, chunking: Chunking | None = None
+    recording: int, frames: int, model: Framing, chunking: Chunking | None = None
 ) -> Iterator[Window]:
     """Cut a recording into windows whose kept frames follow each other without gap or overlap.
 
@@ -108,7 +124,7 @@ def cut_windows(
         The windows in order.
     """
     chunking = chunking or DEFAULT_CHUNKING
-    factor = model.encoder.subsampling_factor
+    factor = model.subsampling_factor
     total = -(-frames // factor)
     size = chunking.encoder_frames(model) or total
     seconds = chunking.overlap_seconds
@@ -127,7 +143,7 @@ def cut_windows(
 
 
 def cut_stretches(
-    recording: int, frames: int, model: CTCModel, chunking: Chunking | None = None
+    recording: int, frames: int, model: Framing, chunking: Chunking | None = None
 ) -> Iterator[Window]:
     """Cut a recording into what an encoder reads one after another, its states carried on.
 
@@ -141,10 +157,10 @@ def cut_stretches(
         chunking: how long stretches are; they do not overlap. None: ``DEFAULT_CHUNKING``.
 
     Yields:
-        The stretches in order, for ``CTCModel.classify_next`` and ``encode_layerwise``.
+        The stretches in order.
     """
     chunking = chunking or DEFAULT_CHUNKING
-    factor = model.encoder.subsampling_factor
+    factor = model.subsampling_factor
     total = -(-frames // factor)
     size = chunking.encoder_frames(model) or max(1, total)
     for kept in range(0, total, size):
@@ -154,7 +170,7 @@ def cut_stretches(
         yield Window(recording, first * factor, end, kept - first, stop - first)
 
 
-def encoder_frame_seconds(model: CTCModel) -> float:
+def encoder_frame_seconds(model: Framing) -> float:
     """Tell the distance of a model's encoder frames in seconds."""
     return model.samples_per_frame / model.sample_rate
 
@@ -168,9 +184,9 @@ class Joiner:
     """
 
     def __init__(self) -> None:
-        self._held: Tensor | None = None
+        self._held: NDArray[Any] | None = None
 
-    def add(self, log_probs: Tensor, shared: int) -> Tensor:
+    def add(self, log_probs: ArrayLike, shared: int) -> NDArray[Any]:
         """Take the next window.
 
         Args:
@@ -180,6 +196,7 @@ class Joiner:
         Returns:
             The frames before the place of joining that were not returned yet, ``(U, V)``.
         """
+        log_probs = np.asarray(log_probs)
         if self._held is None:
             self._held = log_probs
             return log_probs[:0]
@@ -190,13 +207,13 @@ class Joiner:
         self._held = log_probs[edge + pause :]
         return before[: first + pause]
 
-    def finish(self) -> Tensor:
+    def finish(self) -> NDArray[Any]:
         """Return the frames of the last window that were not returned yet."""
         assert self._held is not None
         return self._held
 
 
-def find_pause(before: Tensor, behind: Tensor) -> int:
+def find_pause(before: ArrayLike, behind: ArrayLike) -> int:
     """Find the middle of the longest stretch in which two windows hear nothing.
 
     Args:
@@ -207,6 +224,7 @@ def find_pause(before: Tensor, behind: Tensor) -> int:
         The frame from which on to follow the second window, 0 to U. Of several stretches of one
         length the one nearest to the middle; where there is no blank, the frame most like one.
     """
+    before, behind = np.asarray(before), np.asarray(behind)
     if not len(before):
         return 0
     blank = ((before.argmax(-1) == BLANK) & (behind.argmax(-1) == BLANK)).tolist()
@@ -222,4 +240,4 @@ def find_pause(before: Tensor, behind: Tensor) -> int:
         start = frame + 1
     if best_length:
         return best
-    return int(torch.argmax(before[:, BLANK] + behind[:, BLANK]))
+    return int(np.argmax(before[:, BLANK] + behind[:, BLANK]))

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__init__", "errors", "files", "interrupt", "schema", "padding"},
     {"audio", "media", "headers", "channels", "resampling", "text", "tokenizer", "manifest"}
-    | {"ctc", "transfer", "checksum", "archives"}
+    | {"mel", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
@@ -28,6 +28,10 @@ FLOORS = (
         "runtime",
         "windows",
         "recordings",
+        "cutting",
+        "frame_file",
+        "acoustic",
+        "transcriber",
         "layerwise",
         "encoding",
         "draft",
@@ -52,8 +56,10 @@ FAMILIES = (
     ("verification", "listening", "data", "shards", "corpora", "augment"),
     ("alignment_formats", "alignment", "posteriors"),
     ("tuning", "posteriors"),
-    ("recognizer", "draft", "encoding", "layerwise", "recordings", "windows", "model_folder"),
-    ("export", "model_folder", "runtime"),
+    (
+        *("export", "runtime", "recognizer", "transcriber", "draft", "acoustic", "encoding"),
+        *("cutting", "layerwise", "frame_file", "recordings", "windows", "model_folder"),
+    ),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Who may import what, counting imports inside functions too.

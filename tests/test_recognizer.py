@@ -238,7 +238,7 @@ def test_a_full_temporary_folder_fails_the_long_recording_alone(recognizer, spok
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(asr.layerwise.os, "pwrite", full)
+    monkeypatch.setattr(asr.frame_file.os, "pwrite", full)
     found = {each.path: each for each in recognizer.transcribe_many(spoken)}
     failed = [each for each in found.values() if each.error]
     assert 0 < len(failed) < len(spoken)

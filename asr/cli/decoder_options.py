@@ -3,14 +3,16 @@
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.decoder import Knowledge
     from asr.decoding.options import DecoderOptions
-    from asr.recognizer import Recognizer
+    from asr.transcriber import Transcriber
+
+TranscriberT = TypeVar("TranscriberT", bound="Transcriber")
 
 # Flag, key of the model folder's `decoder:` section, type.
 _OPTIONS = (
@@ -136,7 +138,7 @@ def decoder_knowledge(args: argparse.Namespace) -> "Knowledge":
     return Knowledge(lm, phrases, rescoring_lm, getattr(args, "rescore_weight", 0.5))
 
 
-def use_decoder(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
+def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> TranscriberT:
     """Give a recognizer the decoder that the command line asks for.
 
     Args:
@@ -159,12 +161,12 @@ def use_decoder(recognizer: "Recognizer", args: argparse.Namespace) -> "Recogniz
         decoder_knowledge(args),
         nbest=getattr(args, "nbest", 1),
         search=args.search,
-        device=str(recognizer.device),
+        device=recognizer.device_name,
     )
     return recognizer
 
 
-def decoder_record(recognizer: "Recognizer", args: argparse.Namespace) -> dict[str, Any]:
+def decoder_record(recognizer: "Transcriber", args: argparse.Namespace) -> dict[str, Any]:
     """Give all that decides what the decoder of `use_decoder` finds, as plain values.
 
     Args:

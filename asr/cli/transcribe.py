@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.cli.computing import add_computing_arguments, load_transcriber, use_threads
 from asr.cli.decoder_options import add_decoder_arguments, decoder_record, use_decoder
 from asr.errors import UsageError
 from asr.inputs import Input, Inputs, find_inputs
@@ -19,7 +20,7 @@ from asr.text import readable
 
 if TYPE_CHECKING:
     from asr.cli.progress import AudioProgress
-    from asr.recognizer import Recognizer, TranscribeOptions
+    from asr.transcriber import TranscribeOptions, Transcriber
     from asr.transcript import Transcript
 
 INTERRUPTED = 130
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_decoder_arguments(parser, nbest=True)
     _add_shape_arguments(parser)
     _add_recording_arguments(parser)
-    _add_computing_arguments(parser)
+    add_computing_arguments(parser)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,31 +128,9 @@ def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_computing_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("computing")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    group.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "bf16", "fp16"),
-        help="of the encoder's matrix products (default fp32)",
-    )
-    group.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
-    group.add_argument(
-        "--batch-seconds",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="seconds of audio encoded together; changes speed and memory only (default 120)",
-    )
-    group.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="threads that read audio (default 2)"
-    )
-    group.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no notes")
-
-
 def run(args: argparse.Namespace) -> int:
     """Transcribe every input; what cannot be read is named, and the others go on."""
+    use_threads(args)
     formats = _formats(args.output_format)
     shape = Shape(args.max_line_width, args.max_line_count, args.max_pause)
     if args.output_dir is None and args.skip_existing:
@@ -160,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         inputs = find_inputs(args.inputs, stack)
         _check_standard_output(args, inputs, formats)
         options = _options(args, shape)
-        recognizer = use_decoder(_load(args), args)
+        recognizer = use_decoder(load_transcriber(args, _say), args)
         for note in () if args.quiet else inputs.notes:
             _say(note)
         for _, problem in inputs.problems:
@@ -206,7 +185,7 @@ def _check_standard_output(
 
 
 def _options(args: argparse.Namespace, shape: Shape) -> "TranscribeOptions":
-    from asr.recognizer import TranscribeOptions
+    from asr.transcriber import TranscribeOptions
     from asr.windows import DEFAULT_CHUNKING, Chunking
 
     if not args.batch_seconds > 0:
@@ -218,22 +197,10 @@ def _options(args: argparse.Namespace, shape: Shape) -> "TranscribeOptions":
     return TranscribeOptions(args.channel, chunking, shape, args.batch_seconds, args.workers)
 
 
-def _load(args: argparse.Namespace) -> "Recognizer":
-    import torch
-
-    from asr.recognizer import Recognizer
-
-    if args.threads is not None:
-        if args.threads < 1:
-            raise UsageError(f"--threads is {args.threads}; expected 1 or more")
-        torch.set_num_threads(args.threads)
-    return Recognizer.load(args.model, device=args.device, precision=args.precision)
-
-
 def _print(
     args: argparse.Namespace,
     inputs: Inputs,
-    recognizer: "Recognizer",
+    recognizer: "Transcriber",
     options: "TranscribeOptions",
     form: str,
     interrupt: Interrupt,
@@ -266,7 +233,7 @@ def _print(
 def _write(
     args: argparse.Namespace,
     inputs: Inputs,
-    recognizer: "Recognizer",
+    recognizer: "Transcriber",
     options: "TranscribeOptions",
     formats: Sequence[str],
     interrupt: Interrupt,
@@ -281,7 +248,7 @@ def _write(
         formats,
         shape=options.shape,
         model=model_digest(args.model),
-        options=_lasting(options, args.precision, decoder_record(recognizer, args)),
+        options=_lasting(options, args.precision or "fp32", decoder_record(recognizer, args)),
         skip_existing=args.skip_existing,
     )
     for name, problem in inputs.problems:

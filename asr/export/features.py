@@ -4,12 +4,8 @@ import numpy as np
 from onnx import TensorProto
 
 from asr.export.graph import Graph
-from asr.features import (
-    MIN_STANDARD_DEVIATION,
-    POWER_FLOOR,
-    TYPICAL_STANDARD_DEVIATION,
-    LogMel,
-)
+from asr.features import LogMel
+from asr.mel import MIN_STANDARD_DEVIATION, POWER_FLOOR, TYPICAL_STANDARD_DEVIATION
 
 
 def add_features(graph: Graph, features: LogMel, waveforms: str, lengths: str) -> tuple[str, str]:

@@ -73,24 +73,44 @@ def add_recurrence(
     """
     if graph.precision == "int8":
         return _add_loop(graph, direction, x, mask, state)
-    # Runtimes refuse or misread a sequence of no frames; what they make of its padding is unused.
-    counts = graph.add("Cast", graph.add("Max", lengths, graph.integers(1)), to=TensorProto.INT32)
-    output, final = graph.add_node(
+    return _add_operator(graph, direction, x, lengths, state)
+
+
+def _add_operator(
+    graph: Graph, direction: Direction, x: str, lengths: str, state: str
+) -> tuple[str, str]:
+    """Add ONNX's operator, which reads forward and all frames.
+
+    It takes lengths and directions itself, but OpenVINO does not heed the lengths.
+    """
+    # A sequence of no frames ends in its padding, and its state is used by nobody.
+    counts = graph.add("Max", lengths, graph.integers(1))
+    turned = {"time_axis": 0, "batch_axis": 1}
+    if direction.backward:
+        x = graph.add("ReverseSequence", x, counts, **turned)
+    output, _ = graph.add_node(
         "GRU",
         [
             x,
             graph.weight(f"{direction.key}.W", direction.W[None]),
             graph.weight(f"{direction.key}.R", direction.R[None]),
             graph.weight(f"{direction.key}.B", direction.bias[None]),
-            counts,
+            "",
             state,
         ],
         2,
         hidden_size=direction.width,
-        direction="reverse" if direction.backward else "forward",
         linear_before_reset=int(direction.after),
     )
-    return graph.add("Squeeze", output, graph.integers(1)), final
+    output = graph.add("Squeeze", output, graph.integers(1))
+    last = graph.add("Unsqueeze", graph.add("Sub", counts, graph.integers(1)), graph.integers(1))
+    rows = graph.add("Transpose", output, perm=[1, 0, 2])
+    final = graph.add(
+        "Unsqueeze", graph.add("GatherND", rows, last, batch_dims=1), graph.integers(0)
+    )
+    if direction.backward:
+        output = graph.add("ReverseSequence", output, counts, **turned)
+    return output, final
 
 
 def _add_loop(graph: Graph, direction: Direction, x: str, mask: str, state: str) -> tuple[str, str]:

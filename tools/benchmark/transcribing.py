@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asr.acoustic import encode
 from asr.audio import read_audio
-from asr.encoding import encode
 from asr.recognizer import Recognizer
 from asr.recordings import Reader
 from asr.resampling import resample
@@ -85,7 +85,7 @@ def compare_chunks(
     """Print how many words differ between the whole and the cut recording."""
     model = recognizer.model
     waveform = joined(paths, model.sample_rate)
-    recording = Reader(model.features, recognizer.device).from_waveform(torch.from_numpy(waveform))
+    recording = Reader(recognizer.acoustic.features).from_waveform(waveform)
     assert recording.features is not None
     (whole,) = encode(model, [recording.features], chunking=Chunking(0.0))
     text = words_of(whole, recognizer)

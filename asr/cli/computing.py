@@ -1,0 +1,100 @@
+"""The flags that say what computes: backend, device, precision, threads; and a model loaded so."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from asr.errors import UsageError
+
+if TYPE_CHECKING:
+    from asr.transcriber import Transcriber
+
+
+def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags.
+
+    Args:
+        parser: the verb's own parser.
+    """
+    group = parser.add_argument_group("computing")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    group.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", "torch", "onnx", "openvino"),
+        help="what computes: torch for a trained model, ONNX Runtime or OpenVINO for one of "
+        "`asr export`; auto: the fastest that is installed for it (default auto)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the encoder's matrix products in torch (default fp32)",
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
+    group.add_argument(
+        "--batch-seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds of audio encoded together; changes speed and memory only (default 120)",
+    )
+    group.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="threads that read audio (default 2)"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no notes")
+
+
+def use_threads(args: argparse.Namespace) -> None:
+    """Tell every library of the process how many threads it may start, before any is loaded.
+
+    Args:
+        args: what `add_computing_arguments` declares.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if args.threads is None:
+        return
+    if args.threads < 1:
+        raise UsageError(f"--threads is {args.threads}; expected 1 or more")
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = str(args.threads)
+
+
+def load_transcriber(args: argparse.Namespace, say: Callable[[str], None]) -> "Transcriber":
+    """Load a model with the backend that the command line asks for.
+
+    Args:
+        args: what `add_computing_arguments` declares, and the `model` folder.
+        say: tells the user which backend was chosen.
+
+    Raises:
+        ModelFolderError: the model is unusable.
+        UsageError: a backend that is not installed or does not fit the model or the other flags.
+    """
+    from asr.runtime.recognizer import ExportedRecognizer, choose_backend
+
+    backend = choose_backend(args.backend, args.model)
+    if args.backend == "auto" and not args.quiet:
+        say(f"--backend auto takes {backend}")
+    if backend != "torch":
+        _check_exported(args)
+        return ExportedRecognizer(args.model, backend, args.threads)
+    import torch
+
+    from asr.recognizer import Recognizer
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    return Recognizer.load(args.model, device=args.device, precision=args.precision or "fp32")
+
+
+def _check_exported(args: argparse.Namespace) -> None:
+    if args.precision is not None:
+        raise UsageError(
+            f"--precision {args.precision} is for torch; an exported model computes in the "
+            "precision that `asr export --precision` gave it"
+        )
+    if args.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {args.device} is for torch; an exported model runs on the CPU")

@@ -1,0 +1,116 @@
+"""Log-mel features without torch: what ``asr.features.LogMel`` computes of a stream of audio."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from asr.mel import (
+    MIN_STANDARD_DEVIATION,
+    POWER_FLOOR,
+    TYPICAL_STANDARD_DEVIATION,
+    frame_shape,
+    mel_filters,
+)
+from asr.resampling import Samples
+
+Frames = NDArray[np.float32]
+_FRAMES_AT_ONCE = 256
+
+
+class ArrayFeatures:
+    """Computes features as arrays.
+
+    Args:
+        config: the arguments of ``asr.features.LogMel``, all of them.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.sample_rate = int(config["sample_rate"])
+        self.n_mels = int(config["n_mels"])
+        self.normalize = str(config["normalize"])
+        self._shape = frame_shape(self.sample_rate, config["window_ms"], config["hop_ms"])
+        self.hop = self._shape.hop
+        self._filters = mel_filters(self.sample_rate, self._shape.n_fft, self.n_mels)
+        # Hann's window over a whole period, as for spectra of periodic signals.
+        steps = np.arange(self._shape.window) / self._shape.window
+        self._window = (0.5 - 0.5 * np.cos(2 * np.pi * steps)).astype(np.float32)
+
+    def stream(self, blocks: Iterable[Samples]) -> Iterator[Frames]:
+        """Turn consecutive stretches ``(S_i,)`` of a waveform into log-mel frames ``(T_i, F)``."""
+        hop, margin = self.hop, self._shape.n_fft - self.hop
+        pending: Samples = np.zeros(margin // 2, np.float32)
+        samples = frames = 0
+        for block in blocks:
+            samples += len(block)
+            pending = np.concatenate([pending, block])
+            if (count := (len(pending) - margin) // hop) > 0:
+                yield self._log_mel(pending, count)
+                frames += count
+                pending = pending[count * hop :]
+        if (count := samples // hop - frames) > 0:
+            yield self._log_mel(np.pad(pending, (0, margin - margin // 2)), count)
+
+    def _log_mel(self, waveform: Samples, count: int) -> Frames:
+        # A window shorter than the transform lies in its middle; where matters to no power.
+        before = (self._shape.n_fft - self._shape.window) // 2
+        stretches = sliding_window_view(waveform[before:], self._shape.window)[:: self.hop]
+        mel = np.empty((count, self.n_mels), np.float32)
+        # So few frames at a time stay in the processor's cache.
+        for start in range(0, count, _FRAMES_AT_ONCE):
+            rows = slice(start, min(start + _FRAMES_AT_ONCE, count))
+            spectra = np.fft.rfft(stretches[rows] * self._window, self._shape.n_fft)
+            power = np.square(spectra.real) + np.square(spectra.imag)
+            np.matmul(power, self._filters, out=mel[rows])
+        np.maximum(mel, np.float32(POWER_FLOOR), out=mel)
+        return np.log(mel, out=mel)
+
+    def normalization(self) -> "ArrayNormalization":
+        """Begin the normalisation of a recording."""
+        return ArrayNormalization(self.normalize)
+
+    def join(self, parts: Sequence[Frames]) -> Frames:
+        """Put stretches ``(T_i, F)`` behind each other; none of them make ``(0, F)``."""
+        return np.concatenate([np.empty((0, self.n_mels), np.float32), *parts])
+
+
+class ArrayNormalization:
+    """The normalisation of a recording whose log-mel features come in blocks.
+
+    It gives what ``asr.features.RunningNormalization`` gives.
+
+    Args:
+        normalize: as for ``asr.features.LogMel``.
+    """
+
+    def __init__(self, normalize: str) -> None:
+        self.normalize = normalize
+        self.frames = 0
+        self._first: Frames | None = None
+        self._sums: NDArray[np.float64] = np.zeros((2, 1))
+
+    def add(self, log_mel: Frames) -> None:
+        """Take the next frames ``(T, F)`` into account."""
+        if not len(log_mel):
+            return
+        if self._first is None:
+            self._first = log_mel[:1].copy()
+        relative = (log_mel - self._first).astype(np.float64)
+        self._sums = self._sums + np.stack([relative.sum(axis=0), np.square(relative).sum(axis=0)])
+        self.frames += len(log_mel)
+
+    def apply(self, log_mel: Frames) -> Frames:
+        """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
+        if self.normalize == "none" or self._first is None:
+            return log_mel
+        mean, square = self._sums / self.frames
+        centred = log_mel - self._first - mean.astype(np.float32)
+        if self.normalize == "mean":
+            spread = np.full_like(mean, TYPICAL_STANDARD_DEVIATION)
+        else:
+            variance = np.maximum(square - np.square(mean), 0.0)
+            spread = np.maximum(np.sqrt(variance), MIN_STANDARD_DEVIATION)
+        normalized: Frames = centred / spread.astype(np.float32)
+        return normalized

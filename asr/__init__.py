@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AsrError", "Recognizer", "__version__", "score"]
+__all__ = ["AsrError", "ExportedRecognizer", "Recognizer", "__version__", "score"]
 
 if TYPE_CHECKING:
     from asr.errors import AsrError
     from asr.recognizer import Recognizer
+    from asr.runtime.recognizer import ExportedRecognizer
     from asr.scoring.score import score
 
 
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from asr.recognizer import Recognizer
 
         return Recognizer
+    if name == "ExportedRecognizer":
+        from asr.runtime.recognizer import ExportedRecognizer
+
+        return ExportedRecognizer
     if name == "score":
         from asr.scoring.score import score
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis
@@ -12,11 +12,12 @@ from asr.decoding.scorer import Scorer
 from asr.decoding.search import can_compile, make_search
 from asr.decoding.word_bonus import WordBonus
 from asr.errors import UsageError
-from asr.lm.hotwords import HotwordScorer, Phrase
-from asr.lm.loading import load_scorer, load_sentence_model
-from asr.lm.sentence import SentenceModel
-from asr.lm.word_scorer import UNKNOWN_PENALTY
 from asr.tokenizer import Tokenizer
+
+# Greedy decoding, which most do, need not wait for the import of language models.
+if TYPE_CHECKING:
+    from asr.lm.hotwords import Phrase
+    from asr.lm.sentence import SentenceModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Knowledge:
     """
 
     lm: Path | str | None = None
-    hotwords: tuple[Phrase, ...] = ()
+    hotwords: "tuple[Phrase, ...]" = ()
     rescoring_lm: Path | str | None = None
     rescoring_weight: float = 0.5
 
@@ -78,6 +79,8 @@ def build_decoder(
         return GreedyDecoder()
     rescorers = []
     if knowledge.rescoring_lm:
+        from asr.lm.loading import load_sentence_model
+
         model = load_sentence_model(knowledge.rescoring_lm, tokenizer)
         rescorers.append(sentence_rescorer(model, tokenizer, knowledge.rescoring_weight))
     scorers = _scorers(tokenizer, options, knowledge)
@@ -96,7 +99,7 @@ def build_decoder(
 
 
 def sentence_rescorer(
-    model: SentenceModel, tokenizer: Tokenizer, weight: float
+    model: "SentenceModel", tokenizer: Tokenizer, weight: float
 ) -> Callable[[Sequence[Hypothesis]], list[float]]:
     """Make a rescorer of a language model of whole sentences.
 
@@ -105,6 +108,8 @@ def sentence_rescorer(
         tokenizer: turns tokens into the sentences.
         weight: multiplies the model's natural logarithms.
     """
+
+    from asr.lm.word_scorer import UNKNOWN_PENALTY
 
     def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
         texts = [tokenizer.decode(each.tokens) for each in hypotheses]
@@ -121,12 +126,16 @@ def _scorers(
 ) -> Sequence[Scorer[Any]]:
     scorers: list[Scorer[Any]] = []
     if knowledge.lm:
+        from asr.lm.loading import load_scorer
+
         # What a user says may be said costs nothing for being unknown to the language model.
         known = [word for phrase in knowledge.hotwords for word in phrase.text.split()]
         scorers.append(load_scorer(knowledge.lm, tokenizer, options.lm_weight, known=known))
     if (knowledge.lm or knowledge.rescoring_lm) and options.insertion_bonus:
         scorers.append(WordBonus(tokenizer, options.insertion_bonus))
     if knowledge.hotwords:
+        from asr.lm.hotwords import HotwordScorer
+
         scorers.append(HotwordScorer(knowledge.hotwords, tokenizer))
     return scorers
 

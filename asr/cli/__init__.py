@@ -57,6 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AsrError as error:
         print(f"asr {verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        # Exported models are transcribed on machines with little more than a runtime for them.
+        if error.name is None or error.name.split(".")[0] == "asr":
+            raise
+        print(
+            f"asr {verb}: the package {error.name} is not installed; only `asr transcribe` with an "
+            "exported model does without the dependencies of asr: `pip install` them",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print(f"\nasr {verb}: interrupted; run the same command to go on", file=sys.stderr)
         return INTERRUPTED

@@ -3,9 +3,11 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import UsageError
+from asr.runtime.layout import WHOLE
 
 if TYPE_CHECKING:
     from asr.transcriber import Transcriber
@@ -54,12 +56,14 @@ def use_threads(args: argparse.Namespace) -> None:
     Raises:
         UsageError: fewer than one.
     """
-    if args.threads is None:
-        return
-    if args.threads < 1:
+    if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads is {args.threads}; expected 1 or more")
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = str(args.threads)
+        if args.threads is not None:
+            os.environ[f"{library}_NUM_THREADS"] = str(args.threads)
+    if args.backend != "torch" and (Path(args.model) / WHOLE).is_file():
+        # Beside an exported model NumPy has small products only; its threads would start in vain.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def load_transcriber(args: argparse.Namespace, say: Callable[[str], None]) -> "Transcriber":
@@ -67,7 +71,7 @@ def load_transcriber(args: argparse.Namespace, say: Callable[[str], None]) -> "T
 
     Args:
         args: what `add_computing_arguments` declares, and the `model` folder.
-        say: tells the user which backend was chosen.
+        say: tells the user which backend was chosen of those that run an exported model.
 
     Raises:
         ModelFolderError: the model is unusable.
@@ -76,11 +80,12 @@ def load_transcriber(args: argparse.Namespace, say: Callable[[str], None]) -> "T
     from asr.runtime.recognizer import ExportedRecognizer, choose_backend
 
     backend = choose_backend(args.backend, args.model)
-    if args.backend == "auto" and not args.quiet:
-        say(f"--backend auto takes {backend}")
     if backend != "torch":
         _check_exported(args)
-        return ExportedRecognizer(args.model, backend, args.threads)
+        exported = ExportedRecognizer(args.model, backend, args.threads)
+        if args.backend == "auto" and not args.quiet:
+            say(f"--backend auto takes {backend}")
+        return exported
     import torch
 
     from asr.recognizer import Recognizer

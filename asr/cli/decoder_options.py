@@ -10,6 +10,7 @@ from asr.errors import UsageError
 if TYPE_CHECKING:
     from asr.decoder import Knowledge
     from asr.decoding.options import DecoderOptions
+    from asr.lm.hotwords import Phrase
     from asr.transcriber import Transcriber
 
 TranscriberT = TypeVar("TranscriberT", bound="Transcriber")
@@ -122,7 +123,6 @@ def decoder_knowledge(args: argparse.Namespace) -> "Knowledge":
         UsageError: a weight without what it weighs, or a list of phrases that cannot be read.
     """
     from asr.decoder import Knowledge
-    from asr.lm.hotwords import DEFAULT_WEIGHT, Phrase, read_phrases
 
     if args.hotword_weight is not None and not args.hotwords:
         raise UsageError("--hotword-weight weighs phrases; name their file with --hotwords")
@@ -133,6 +133,8 @@ def decoder_knowledge(args: argparse.Namespace) -> "Knowledge":
             raise UsageError(f"--{name} needs a language model; name its file with --lm")
     phrases: tuple[Phrase, ...] = ()
     if args.hotwords:
+        from asr.lm.hotwords import DEFAULT_WEIGHT, read_phrases
+
         weight = DEFAULT_WEIGHT if args.hotword_weight is None else args.hotword_weight
         phrases = tuple(read_phrases(args.hotwords, weight))
     return Knowledge(lm, phrases, rescoring_lm, getattr(args, "rescore_weight", 0.5))

@@ -85,9 +85,8 @@ def _add_operator(
     """
     # A sequence of no frames ends in its padding, and its state is used by nobody.
     counts = graph.add("Max", lengths, graph.integers(1))
-    turned = {"time_axis": 0, "batch_axis": 1}
     if direction.backward:
-        x = graph.add("ReverseSequence", x, counts, **turned)
+        x = graph.add("ReverseSequence", x, counts, time_axis=0, batch_axis=1)
     output, _ = graph.add_node(
         "GRU",
         [
@@ -109,7 +108,7 @@ def _add_operator(
         "Unsqueeze", graph.add("GatherND", rows, last, batch_dims=1), graph.integers(0)
     )
     if direction.backward:
-        output = graph.add("ReverseSequence", output, counts, **turned)
+        output = graph.add("ReverseSequence", output, counts, time_axis=0, batch_axis=1)
     return output, final
 
 

@@ -7,8 +7,6 @@ from typing import Any
 from asr.decoding.scorer import Scorer
 from asr.errors import LanguageModelError
 from asr.lm.arpa import read_arpa
-from asr.lm.gru import TokenItems, load_gru
-from asr.lm.gru_scorer import GRUSentences, TokenGRUScorer, WordGRUScorer
 from asr.lm.ngram import NGramModel, Units
 from asr.lm.ngram_file import is_ngram_file, read_ngram, trie_of
 from asr.lm.sentence import NGramSentences, SentenceModel
@@ -56,6 +54,10 @@ def load_scorer(
         UsageError: the weight is negative.
     """
     if Path(path).is_dir():
+        # Only GRUs need torch.
+        from asr.lm.gru import TokenItems, load_gru
+        from asr.lm.gru_scorer import TokenGRUScorer, WordGRUScorer
+
         saved = load_gru(path)
         if isinstance(saved.items, TokenItems):
             return TokenGRUScorer(saved, tokenizer, weight)
@@ -77,5 +79,8 @@ def load_sentence_model(path: Path | str, tokenizer: Tokenizer | None = None) ->
         LanguageModelError: no language model there, or one of another tokenizer.
     """
     if Path(path).is_dir():
+        from asr.lm.gru import load_gru
+        from asr.lm.gru_scorer import GRUSentences
+
         return GRUSentences(load_gru(path), tokenizer)
     return NGramSentences(load_ngram(path), tokenizer)

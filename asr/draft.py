@@ -58,7 +58,10 @@ class ChannelDraft:
         return " ".join(text for text in self._texts if text)
 
     def add(
-        self, log_probs: NDArray[np.float32], last: bool, found: tuple[Hypothesis, ...] | None = None
+        self,
+        log_probs: NDArray[np.float32],
+        last: bool,
+        found: tuple[Hypothesis, ...] | None = None,
     ) -> None:
         """Take the next frames ``(U, V)``; decode what is complete, all of it at the end.
 

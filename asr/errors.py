@@ -50,6 +50,10 @@ class ModelFolderError(AsrError):
     exit_code = 3
 
 
+class ExportError(AsrError):
+    """An exported model recognises worse than it may."""
+
+
 class TrainingError(AsrError):
     """Training cannot start or go on: foreign run directory, no usable data, NaN loss."""
 

@@ -1,16 +1,21 @@
 """Exported models: ONNX Runtime gives what torch gives, for every form, length and batch."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from exported_models import save_random
+from exported_models import TOKENIZER, save_random
 
+from asr.audio import write_flac
 from asr.cli import main
+from asr.decoding import greedy_decode
 from asr.errors import ModelFolderError
 from asr.export.folder import export_model
 from asr.model import CTCModel
+from asr.model_config import read_config
 from asr.model_folder import load_model
 from asr.runtime.layout import HEAD, SUBSAMPLING, WHOLE, direction_name
 
@@ -149,3 +154,25 @@ def test_the_folder_keeps_what_decoding_needs_and_foreign_folders(tmp_path, caps
         export_model(tmp_path / "model", tmp_path / "model")
     assert main(["export", str(tmp_path), "-o", str(tmp_path / "other")]) == 3
     assert "is no model folder" in capsys.readouterr().err
+
+
+def test_a_worse_model_is_refused_and_nothing_is_written(tmp_path, capsys):
+    model = save_random(tmp_path / "model", layers=1)
+    wave = waveforms(2 * RATE)[0][0].numpy()
+    write_flac(tmp_path / "a.flac", wave, RATE)
+    with torch.inference_mode():
+        log_probs, lengths = model(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))
+    text = TOKENIZER.decode(greedy_decode(log_probs, lengths)[0].tokens) or "A"
+    line = {"id": "a", "audio_filepath": str(tmp_path / "a.flac"), "duration": 2.0, "text": text}
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    words = ["export", str(tmp_path / "model"), "-o", str(tmp_path / "exported")]
+    words += ["--check", str(manifest)]
+    # No rise at all is more than a fall that is asked for.
+    assert main([*words, "--precision", "int8", "--max-wer-increase", "-1"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()
+    assert main(words) == 0
+    assert "0.00 % in torch, 0.00 % exported" in capsys.readouterr().err
+    checked = read_config(tmp_path / "exported")["export"]["checked"]
+    assert checked == {"manifest": str(manifest), "wer_before": 0.0, "wer_after": 0.0}

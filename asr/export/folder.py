@@ -1,8 +1,9 @@
 """An exported model: a folder of ONNX graphs beside the configuration and the vocabulary."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto
@@ -21,7 +22,12 @@ from asr.runtime.layout import HEAD, SUBSAMPLING, WEIGHTS, WHOLE, direction_name
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
-def export_model(source: Path | str, folder: Path | str, precision: str = "fp32") -> int:
+def export_model(
+    source: Path | str,
+    folder: Path | str,
+    precision: str = "fp32",
+    check: Callable[[Path], Mapping[str, Any]] | None = None,
+) -> int:
     """Write a trained model as ONNX graphs that run without torch, whole or not at all.
 
     ``model.onnx`` is the whole model: ``waveforms`` ``(B, S)`` float32 and ``sample_lengths``
@@ -34,6 +40,8 @@ def export_model(source: Path | str, folder: Path | str, precision: str = "fp32"
         folder: where to write; an exported model there is replaced.
         precision: ``"fp32"``; ``"bf16"``: weights rounded to bfloat16; ``"int8"``: products of
             8-bit integers, which ONNX Runtime computes.
+        check: called with the finished folder before it appears in its place; what it gives is
+            kept in the configuration, and what it raises leaves nothing behind.
 
     Returns:
         The bytes of all its files.
@@ -66,6 +74,9 @@ def export_model(source: Path | str, folder: Path | str, precision: str = "fp32"
             },
         }
         write_config(place, content)
+        if check is not None:
+            content["export"]["checked"] = dict(check(place))
+            write_config(place, content)
         return sum(path.stat().st_size for path in place.iterdir())
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from asr.ctc import guided_ctc_loss
 from asr.decoding.options import DecoderOptions
 from asr.errors import ConfigError
-from asr.features import TYPICAL_STANDARD_DEVIATION, LogMel
+from asr.features import LogMel
+from asr.mel import TYPICAL_STANDARD_DEVIATION
 from asr.padding import length_mask, mask_padding
 from asr.tokenizer import BLANK
 

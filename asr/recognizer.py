@@ -47,8 +47,7 @@ class Recognizer(Transcriber):
         decoder_options: DecoderOptions = DEFAULT_OPTIONS,
         decoder: Decoder | None = None,
     ) -> None:
-        self.device = choose_device(device)
-        self.device_name = str(self.device)
+        self.device: torch.device = choose_device(device)
         self.precision = precision
         self.model = model.to(self.device).eval()
         super().__init__(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,8 @@ class Transcriber:
         decoder: turns log-probabilities into hypotheses; None: what ``decoder_options`` say.
     """
 
-    # Where a decoder that can compute on a GPU should do so.
-    device_name = "cpu"
+    # Where log-probabilities are computed: a torch.device, or its name where there is no torch.
+    device: Any = "cpu"
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
         decoder_knowledge(args),
         nbest=getattr(args, "nbest", 1),
         search=args.search,
-        device=recognizer.device_name,
+        device=str(recognizer.device),
     )
     return recognizer
 

@@ -199,6 +199,21 @@ def test_the_guide_says_nothing_of_blanks_and_spaces():
     assert offsets.ge(-8).all() and not offsets.requires_grad
 
 
+def test_gradients_of_the_guide_are_clipped_by_their_own_norm():
+    module = module_of(guide=guide())
+    for number, parameter in enumerate(module.parameters(), start=1):
+        parameter.grad = torch.full_like(parameter, number / 10)
+    raw = {name: p.grad.double().clone() for name, p in module.named_parameters()}
+    module.configure_gradient_clipping(None, 0.5)
+    for chosen in (True, False):
+        names = [name for name in raw if name.startswith("guide.") == chosen]
+        norm = math.sqrt(sum(float(raw[name].square().sum()) for name in names))
+        assert norm > 0.5
+        for name in names:
+            found = module.get_parameter(name).grad.double()
+            torch.testing.assert_close(found, raw[name] * 0.5 / norm, rtol=1e-4, atol=0)
+
+
 def test_what_has_no_alignment_teaches_nothing_and_is_named_once():
     module = module_of(consistency=Consistency())
     batch = batch_of((4000, 320))

@@ -25,9 +25,6 @@ SILENCE_EDGE_SECONDS = 0.04
 # What a token costs in a silent frame, and the most that it costs in any frame, as natural logs.
 _IN_SILENCE = -20.0
 _FAR_AWAY = -2.0
-# The optimizer does not care how large the guide's gradients are, but their norm is clipped with
-# that of the encoder's, which they should not crowd out.
-_SHARE = 0.03
 _DECIBELS_OF_NEPER = 4.342944819
 
 
@@ -36,7 +33,7 @@ class Guidance:
     """What the guide has to say of a batch.
 
     Attributes:
-        losses: ``(B,)``, its own, scaled down.
+        losses: ``(B,)``, its own.
         offsets: ``(B, U, V)``, for ``guided_ctc_loss`` of the encoder, without gradient: 0 where
             the guide is sure of a token and for blank and space, below 0 elsewhere.
     """
@@ -131,7 +128,7 @@ class TimingGuide(nn.Module):
         offsets[quiet] = _IN_SILENCE
         offsets[..., BLANK] = 0.0
         found, occupancy = guided_ctc_loss(log_probs, counts, tokens, token_lengths, offsets)
-        return Guidance(_SHARE * found.losses, self._offsets(occupancy))
+        return Guidance(found.losses, self._offsets(occupancy))
 
     def _layer(self, convolution: nn.Module, number: int, frames: Tensor, counts: Tensor) -> Tensor:
         output = convolution(frames.transpose(1, 2)).transpose(1, 2)

@@ -23,6 +23,7 @@ from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
 from asr.training.data import data_of
 from asr.training.guide import Guidance, TimingGuide
+from asr.training.optimizer import clip_apart, make_adamw
 from asr.training.schedule import Schedule
 
 REDUCTIONS = ("utterance", "token")
@@ -124,15 +125,16 @@ class CTCTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make AdamW with weight decay on matrices only."""
-        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        # The biases of a GRU's two directions lie in one matrix: the name tells, not the shape.
-        decayed = [p for name, p in named if p.dim() > 1 and "bias" not in name]
-        others = [p for name, p in named if p.dim() <= 1 or "bias" in name]
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.schedule.lr, betas=self.betas)
+        return make_adamw(self, self.schedule.lr, self.betas, self.weight_decay)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the guide's gradients apart: the encoder's large ones would drown them."""
+        clip_apart(self, self.guide, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_start(self) -> None:
         self.infeasible.clear()

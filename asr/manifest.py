@@ -50,17 +50,27 @@ class CompactUtterances(Sequence[Utterance]):
 
     Args:
         utterances: what to hold, in this order.
+
+    Attributes:
+        ids: of the utterances.
+        durations: in seconds, ``(utterances,)`` float64.
     """
 
     def __init__(self, utterances: Iterable[Utterance]) -> None:
         durations = array("d")
-        self._columns = (_Strings(), _Strings(), _Strings(), _Strings())
+        self.ids = Strings()
+        self._columns = (self.ids, Strings(), Strings(), Strings())
         for row in utterances:
             durations.append(row.duration)
             values = (row.id, row.audio_filepath, row.text, row.speaker)
             for column, value in zip(self._columns, values, strict=True):
                 column.append(value)
         self.durations = np.array(durations)
+
+    @classmethod
+    def of(cls, utterances: Sequence[Utterance]) -> "CompactUtterances":
+        """Give the utterances themselves where they are compact already."""
+        return utterances if isinstance(utterances, cls) else cls(utterances)
 
     def __len__(self) -> int:
         return len(self.durations)
@@ -79,7 +89,7 @@ class CompactUtterances(Sequence[Utterance]):
         return Utterance(identity, path, float(self.durations[place]), text, speaker)
 
 
-class _Strings:
+class Strings(Sequence[str]):
     """Strings one behind the other in UTF-8."""
 
     def __init__(self) -> None:
@@ -87,11 +97,24 @@ class _Strings:
         self._ends = array("q", [0])
 
     def append(self, string: str) -> None:
+        """Add a string at the end."""
         self._bytes += string.encode()
         self._ends.append(len(self._bytes))
 
-    def __getitem__(self, index: int) -> str:
-        return self._bytes[self._ends[index] : self._ends[index + 1]].decode()
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        return self._bytes[self._ends[place] : self._ends[place + 1]].decode()
 
 
 def read_manifest(path: Path | str) -> list[Utterance]:

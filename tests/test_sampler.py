@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader
 
 from asr.audio import write_flac
 from asr.augment import SpeedPerturbation, utterance_seed
-from asr.data import BatchSampler, SpeechDataset, collate
+from asr.ctc import required_frames
+from asr.data import BatchSampler, SpeechDataset, TokenizedTranscripts, collate
 from asr.data.sampler import Draw, ValidationSampler
 from asr.errors import AudioError, ConfigError, TokenizerError
 from asr.manifest import Utterance
+from asr.padding import pad_sequences
 from asr.tokenizer import CharacterTokenizer
 
 SECONDS = 30.0
@@ -252,6 +254,21 @@ def test_an_unknown_character_names_its_utterance_before_training():
     listed = [Utterance("good", "/a", 1.0, "AB"), Utterance("bad", "/b", 1.0, "A?")]
     with pytest.raises(TokenizerError, match=r"utterance 'bad': character '\?'"):
         SpeechDataset(listed, CharacterTokenizer("AB"), 8000)
+
+
+def test_encoded_transcripts_know_the_frames_that_ctc_needs():
+    texts = ["AAB", "", "B", "BB", "ABABBBA", "", "A"]
+    listed = [Utterance(str(n), "/a", 1.0, text) for n, text in enumerate(texts)]
+    tokenizer = CharacterTokenizer("AB")
+    transcripts = TokenizedTranscripts.encode(listed, tokenizer)
+    rows = [torch.tensor(tokenizer.encode(text), dtype=torch.int64) for text in texts]
+    assert all(transcripts[n].equal(row) for n, row in enumerate(rows))
+    assert transcripts.counts.tolist() == [len(text) for text in texts]
+    expected = required_frames(*pad_sequences(rows))
+    assert transcripts.required_frames().tolist() == expected.tolist() == [4, 0, 1, 3, 9, 0, 1]
+    chosen = transcripts.chosen([3, 1, 0])
+    assert [chosen[n].tolist() for n in range(len(chosen))] == [[2, 2], [], [1, 1, 2]]
+    assert chosen.required_frames().tolist() == [3, 0, 4]
 
 
 def test_a_filler_carries_no_weight(recorded):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from asr.padding import pad_sequences
 
@@ -85,7 +86,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     Args:
         examples: at least one utterance.
     """
-    waveforms, sample_lengths = pad_sequences([example.waveform for example in examples])
+    waveforms, sample_lengths = _pad_waveforms([example.waveform for example in examples])
     tokens, token_lengths = pad_sequences([example.tokens for example in examples])
     return Batch(
         ids=tuple(example.id for example in examples),
@@ -98,3 +99,23 @@ def collate(examples: Sequence[Example]) -> Batch:
         weights=torch.tensor([example.weight for example in examples]),
         total=examples[0].total,
     )
+
+
+def _pad_waveforms(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad waveforms; a reading process does it where the training process can see them.
+
+    It would copy a batch there otherwise, and keep the memory of several batches.
+    """
+    longest = max(len(waveform) for waveform in waveforms)
+    if get_worker_info() is None or not longest:
+        return pad_sequences(waveforms)
+    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
+    size = len(waveforms) * longest * torch.float32.itemsize
+    # As PyTorch's own default_collate does it.
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]  # torch
+    batch = torch.empty(0, dtype=torch.float32)
+    batch.set_(storage, 0, (len(waveforms), longest), (longest, 1))
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+        row[len(waveform) :] = 0
+    return batch, lengths

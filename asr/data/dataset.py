@@ -1,9 +1,7 @@
 """The dataset reads audio and encodes transcripts, in worker processes."""
 
-from array import array
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -11,7 +9,8 @@ from asr.audio import load_waveform
 from asr.augment import SpeedPerturbation
 from asr.data.batch import Batch, Example, collate
 from asr.data.sampler import Draw
-from asr.errors import AsrError, TokenizerError
+from asr.data.transcripts import TokenizedTranscripts
+from asr.errors import AsrError
 from asr.manifest import CompactUtterances, Utterance
 from asr.resampling import Samples
 from asr.shards import ShardReader, is_shard_reference
@@ -27,6 +26,7 @@ class SpeechDataset(Dataset["Example"]):
             stops training before it starts.
         sample_rate: samples a second wanted.
         speed: perturbs the speed, if given.
+        transcripts: the utterances' tokens, where they are encoded already.
 
     Raises:
         TokenizerError: a transcript with an unknown character; names utterance and character.
@@ -38,26 +38,19 @@ class SpeechDataset(Dataset["Example"]):
         tokenizer: Tokenizer,
         sample_rate: int,
         speed: SpeedPerturbation | None = None,
+        transcripts: TokenizedTranscripts | None = None,
     ) -> None:
         # Forked workers share large buffers; lists of objects they would copy, page by page.
-        self.utterances = CompactUtterances(utterances)
+        self.utterances = CompactUtterances.of(utterances)
         self.sample_rate = sample_rate
         self.speed = speed
         self.shards = ShardReader()
-        tokens = array("H" if tokenizer.vocabulary_size <= 1 << 16 else "L")
-        ends = array("q", [0])
-        for utterance in utterances:
-            tokens.extend(_encode(utterance, tokenizer))
-            ends.append(len(tokens))
-        self._tokens, self._token_ends = np.array(tokens), np.array(ends)
+        if transcripts is None:
+            transcripts = TokenizedTranscripts.encode(utterances, tokenizer)
+        self.transcripts = transcripts
 
     def __len__(self) -> int:
         return len(self.utterances)
-
-    def tokens(self, index: int) -> torch.Tensor:
-        """Give an utterance's token ids, ``(L,)`` int64."""
-        start, stop = self._token_ends[index : index + 2]
-        return torch.from_numpy(self._tokens[start:stop].astype(np.int64))
 
     def __getitem__(self, draw: Draw) -> Example:
         """Read one utterance.
@@ -90,7 +83,7 @@ class SpeechDataset(Dataset["Example"]):
             utterance.id,
             utterance.text,
             torch.from_numpy(waveform),
-            self.tokens(draw.utterance),
+            self.transcripts[draw.utterance],
             draw.seed,
             draw.weight,
             draw.total,
@@ -107,10 +100,3 @@ class SpeechDataset(Dataset["Example"]):
             return collate(self._examples(draws))
         except AsrError as error:
             return error
-
-
-def _encode(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
-    try:
-        return tokenizer.encode(utterance.text)
-    except TokenizerError as error:
-        raise TokenizerError(f"utterance '{utterance.id}': {error}") from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from asr.augment import SpeedPerturbation, utterance_seed
 from asr.errors import ConfigError
-from asr.manifest import Utterance
+from asr.manifest import CompactUtterances, Utterance
 
 # Lengths are shuffled by up to this share before sorting: batches differ between epochs at a cost
 # of about as much padding.
@@ -63,8 +63,9 @@ class BatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.ids = [utterance.id for utterance in utterances]
-        self.durations = np.array([utterance.duration for utterance in utterances])
+        # Single objects that outlive the manifest's would keep most of its memory from being freed.
+        compact = CompactUtterances.of(utterances)
+        self.ids, self.durations = compact.ids, compact.durations
         self.batch_seconds = batch_seconds
         self.seed = seed
         self.shuffle = shuffle

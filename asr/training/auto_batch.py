@@ -1,6 +1,7 @@
 """`data.batch_seconds=auto`: batches of what the GPUs' memory holds."""
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
@@ -65,8 +66,5 @@ def make_trial(module: CTCTraining, data: SpeechData, trainer: lightning.Trainer
         for each in (data.train_set, data.valid_set)
     )
     train = data.train_set
-    rates = (
-        len(train.tokens(index)) / max(0.1, utterance.duration)
-        for index, utterance in enumerate(train.utterances)
-    )
-    return Trial(module, longest, max(rates), trainer.precision_plugin.forward_context)
+    rates = train.transcripts.counts / np.maximum(0.1, train.utterances.durations)
+    return Trial(module, longest, float(rates.max()), trainer.precision_plugin.forward_context)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from asr.augment import SpeedPerturbation
-from asr.data import Batch, BatchSampler, SpeechDataset
+from asr.data import Batch, BatchSampler, SpeechDataset, TokenizedTranscripts
 from asr.data.sampler import ValidationSampler
 from asr.errors import AsrError, ConfigError
 from asr.manifest import Utterance
@@ -29,6 +29,7 @@ class SpeechData(lightning.LightningDataModule):
             as many as fit into the memory of the GPUs.
         workers: processes that read audio; 0 reads in the training process.
         seed: of shuffling and augmentation.
+        transcripts: of the training utterances, where they are encoded already.
 
     Raises:
         TokenizerError: a transcript has a character that the tokenizer lacks.
@@ -46,11 +47,12 @@ class SpeechData(lightning.LightningDataModule):
         batch_seconds: float | str = 120.0,
         workers: int = 2,
         seed: int = 0,
+        transcripts: TokenizedTranscripts | None = None,
     ) -> None:
         super().__init__()
         if workers < 0:
             raise ConfigError(f"data.workers is {workers}; expected 0 or more")
-        self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed)
+        self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed, transcripts)
         self.valid_set = SpeechDataset(valid, tokenizer, sample_rate)
         self.workers = workers
         if isinstance(batch_seconds, str) and batch_seconds != "auto":

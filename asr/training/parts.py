@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import nn
 
 from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation
-from asr.ctc import required_frames
+from asr.data import TokenizedTranscripts
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance, read_manifest
 from asr.model import CTCModel, build_model
@@ -91,12 +92,14 @@ def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
     skip = data_options.pop("skip_infeasible", False)
     if not isinstance(skip, bool):
         raise ConfigError(f"data.skip_infeasible is {skip!r}; expected true or false")
-    train_set = _feasible(train_set, tokenizer, model, skip)
+    transcripts = TokenizedTranscripts.encode(train_set, tokenizer)
+    kept_set, transcripts = _feasible(train_set, transcripts, model, skip)
     data = build(
         SpeechData,
         data_options,
         "data",
-        train=train_set,
+        train=kept_set,
+        transcripts=transcripts,
         valid=valid_set,
         tokenizer=tokenizer,
         sample_rate=model.sample_rate,
@@ -110,7 +113,7 @@ def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(config["augment"], model),
-        **auxiliary_losses(config["auxiliary"], train_set, model, tokenizer),
+        **auxiliary_losses(config["auxiliary"], kept_set, model, tokenizer),
         seed=seed,
     )
     every = build(Every, config["checkpoint"], "checkpoint")
@@ -236,29 +239,29 @@ def _tokenizer(
 
 
 def _feasible(
-    utterances: Sequence[Utterance], tokenizer: Tokenizer, model: CTCModel, skip: bool
-) -> list[Utterance]:
+    utterances: Sequence[Utterance],
+    transcripts: TokenizedTranscripts,
+    model: CTCModel,
+    skip: bool,
+) -> tuple[Sequence[Utterance], TokenizedTranscripts]:
     # Fewer encoder frames than tokens and repeats: CTC has no alignment at all.
-    kept, short = [], []
-    for utterance in utterances:
-        try:
-            tokens = torch.tensor([tokenizer.encode(utterance.text)])
-        except Exception as error:
-            raise type(error)(f"utterance '{utterance.id}': {error}") from error
-        samples = torch.tensor([int(utterance.duration * model.sample_rate)])
-        have = int(model.frame_lengths(samples))
-        need = int(required_frames(tokens, torch.tensor([tokens.shape[1]])))
-        if have >= need:
-            kept.append(utterance)
-        else:
-            short.append(f"'{utterance.id}' ({have} frames, {need} needed)")
-    if short and not skip:
+    seconds = np.array([utterance.duration for utterance in utterances])
+    samples = torch.from_numpy((seconds * model.sample_rate).astype(np.int64))
+    have, need = model.frame_lengths(samples).numpy(), transcripts.required_frames()
+    if (have >= need).all():
+        return utterances, transcripts
+    kept = np.flatnonzero(have >= need).tolist()
+    short = [
+        f"'{utterances[index].id}' ({have[index]} frames, {need[index]} needed)"
+        for index in np.flatnonzero(have < need).tolist()
+    ]
+    if not skip:
         raise TrainingError(
             f"{len(short)} utterances are too short for their transcripts: {', '.join(short[:5])}; "
             "lower model.encoder.subsampling, or leave them out with data.skip_infeasible=true"
         )
-    if short and is_main_process():
+    if is_main_process():
         print(f"left out, too short for their transcripts: {len(short)}: {', '.join(short)}")
     if not kept:
         raise TrainingError("no utterance is left to train on")
-    return kept
+    return [utterances[index] for index in kept], transcripts.chosen(kept)

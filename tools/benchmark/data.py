@@ -203,7 +203,8 @@ def memory(manifest: Path, place: Path, workers: int) -> None:
     utterances = read_manifest(manifest)
     dataset = Watched(utterances, LETTERS, RATE)
     dataset.log = place
-    sampler = BatchSampler(utterances, 120.0)
+    # As training makes it, without the manifest's own objects.
+    sampler = BatchSampler(dataset.utterances, 120.0)
     del utterances
     gc.collect()
     loader = DataLoader(

@@ -93,6 +93,46 @@ def download_parts(
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A part that is not below the root yet.
+
+    Attributes:
+        part: of the release.
+        url: where it would be downloaded from first.
+        place: the file it would go to.
+        unpacked: the folder that it would be unpacked to; None for a file that stays as it is.
+    """
+
+    part: Part
+    url: str
+    place: Path
+    unpacked: Path | None
+
+
+def missing_parts(
+    corpus: Corpus, parts: Sequence[Part], root: Path, mirrors: Sequence[str] = ()
+) -> list[Missing]:
+    """Tell which parts are not there at all; nothing is read, counted or written.
+
+    Args:
+        corpus: what they are parts of; it has a release.
+        parts: which of them.
+        root: as for ``download_parts``.
+        mirrors: as in ``DownloadOptions``.
+    """
+    assert corpus.release
+    work = _Work(corpus, corpus.release, root.absolute(), DownloadOptions())
+    mirror = (*mirrors, *corpus.release.mirrors)[0].rstrip("/")
+    found = []
+    for part in parts:
+        unpacked = work.home / part.split if part.split else None
+        place = work.root / part.folder / part.file
+        if not (unpacked or place).exists():
+            found.append(Missing(part, f"{mirror}/{part.resource}", place, unpacked))
+    return found
+
+
+@dataclass(frozen=True)
 class _Work:
     corpus: Corpus
     release: Release

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import tarfile
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.corpora import CORPORA, Corpus, Part, Release
+from asr.lm.ngram_training import NGramOptions, train_ngram
 
 
 @dataclass
@@ -143,7 +145,19 @@ def make_archives(corpus: Path) -> dict[str, bytes]:
         "/12/dev-clean.tar.gz": pack(corpus, "dev-clean"),
         "/31/train-clean-5.tar.gz": pack(corpus, "train-clean-5"),
         "/11/lm.txt.gz": gzip.compress(b"THE CAT SAT\n" * 1000),
+        "/11/3-gram.tiny.arpa.gz": gzip.compress(make_arpa(corpus)),
     }
+
+
+def make_arpa(corpus: Path) -> bytes:
+    """Train a small language model on the corpus' own texts, as an ARPA file."""
+    lines = sorted(line for path in corpus.rglob("*.trans.txt") for line in path.open())
+    with tempfile.TemporaryDirectory() as place:
+        text, arpa = Path(place) / "text.txt", Path(place) / "lm.arpa"
+        text.write_text("".join(line.partition(" ")[2] for line in lines))
+        options = NGramOptions(order=2, fallback=(0.5, 1.0, 1.5), memory_bytes=1 << 26)
+        train_ngram([text], Path(place) / "lm.bin", options, arpa=arpa)
+        return arpa.read_bytes()
 
 
 def corpus_of(
@@ -155,9 +169,14 @@ def corpus_of(
         mirrors=mirrors,
         top="LibriSpeech",
         parts=(
-            Part("dev-clean", "12/dev-clean.tar.gz", 0.1, sha256 or known, utterances, "dev-clean"),
+            Part(
+                *("dev-clean", "12/dev-clean.tar.gz", 0.1, sha256 or known, utterances),
+                split="dev-clean",
+                hours=0.02,
+            ),
             Part("train-clean-5", "31/train-clean-5.tar.gz", 0.1, split="train-clean-5"),
             Part("lm", "11/lm.txt.gz", 0.1, folder="lm"),
+            Part("lm-tiny", "11/3-gram.tiny.arpa.gz", 0.1, folder="lm"),
         ),
         sha256_source="this test",
     )

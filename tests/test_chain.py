@@ -1,7 +1,10 @@
 """The chain of a recipe: from an empty folder to a table of results, and what is whole is kept."""
 
+import io
 import json
+import signal
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import safetensors.numpy
 from mirrors import Mirror, corpus_of, serve
 
-import asr.chain.chain
+import asr.chain.launch
 from asr.chain import Chain, ChainOptions
 from asr.chain.record import Record
 from asr.cli import main
@@ -17,6 +20,7 @@ from asr.corpora import CORPORA
 from asr.errors import ConfigError, TrainingError
 from asr.recognizer import Recognizer
 from asr.training.averaging import KeptWeights, average_checkpoints, kept_epochs
+from asr.training.module import CTCTraining
 
 STEPS = ("download", "prepare", "tokenizer", "train", "average", "evaluate", "results")
 
@@ -54,9 +58,28 @@ def steps(printed: str) -> dict[str, str]:
     return {line.partition("] ")[2].partition(":")[0]: line.partition(": ")[2] for line in lines}
 
 
-def test_from_nothing_to_a_table_and_nothing_is_done_twice(place, capsys):
-    assert chain() == 0
-    said = steps(capsys.readouterr().out)
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, mirror: Mirror, archives: dict[str, bytes]
+) -> tuple[Path, dict[str, str]]:
+    """A folder in which the chain has run once, and what its steps said."""
+    place = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(place)
+        patch.setitem(CORPORA, "librispeech", corpus_of(archives, mirror.url))
+        assert chain() == 0
+    return place, steps(printed.getvalue())
+
+
+@pytest.fixture
+def again(finished: tuple[Path, dict[str, str]], place: Path, monkeypatch) -> Path:
+    """The same folder, to run in once more."""
+    monkeypatch.chdir(finished[0])
+    return finished[0]
+
+
+def test_from_nothing_to_a_table_and_nothing_is_done_twice(again, finished, capsys):
+    place, said = finished
     assert tuple(said) == STEPS
     assert said["download"] == "2 parts are there, 0 were whole already"
     assert said["prepare"].startswith("58 files decoded, 0 unchanged; ")
@@ -97,6 +120,71 @@ def test_from_nothing_to_a_table_and_nothing_is_done_twice(place, capsys):
     assert (place / "mean/model.safetensors").read_bytes() == content
 
 
+def test_a_language_model_is_fetched_weighed_and_used_by_further_steps(again, capsys):
+    place = again
+    words = ["chain.lm=3-gram.tiny", "chain.tune=[dev-clean]"]
+    assert chain(*words) == 0
+    said = steps(capsys.readouterr().out)
+    assert tuple(said) == (*STEPS[:-1], "lm", "tune", "evaluate-lm", "results")
+    assert said["download"] == "3 parts are there, 2 were whole already"
+    assert said["evaluate"].startswith("dev-clean whole already")
+    assert said["lm"].endswith(" 2-grams in corpora/lm/3-gram.tiny.bin")
+    run = place / "runs/librispeech-mini"
+    score = json.loads((run / "evaluation/dev-clean-lm/score.json").read_text(encoding="utf-8"))
+    table = (run / "RESULTS.md").read_text(encoding="utf-8")
+    assert table.count("| dev-clean | 8 |") == 2
+    assert f"**{100 * score['wer']:.2f}**" in table
+    assert "With the language model 3-gram.tiny: beam search of 16 hypotheses" in table
+    # The verbs give the same: weights in the model folder, and the file named.
+    options = Recognizer.load(run / "tuned").decoder_options
+    assert f"weight {options.lm_weight:g}, bonus {options.insertion_bonus:g}: WER" in said["tune"]
+    lm = place / "corpora/lm/3-gram.tiny.bin"
+    manifest = place / "data/librispeech/dev-clean.jsonl"
+    verb = ["evaluate", str(manifest), "-m", str(run / "tuned"), "--lm", str(lm)]
+    assert main([*verb, "-o", str(place / "again")]) == 0
+    found = json.loads((place / "again/score.json").read_text(encoding="utf-8"))
+    assert found["wer"] == score["wer"] and "3-gram.tiny.bin" in found["decoder"]
+    assert not (run / "tuning/log-probs").exists()
+    capsys.readouterr()
+
+    assert chain(*words) == 0
+    said = steps(capsys.readouterr().out)
+    assert said["download"] == "3 parts are there, 3 were whole already"
+    for step in ("prepare", "tokenizer", "train", "average", "lm", "tune"):
+        assert said[step].startswith("whole already"), step
+    assert said["evaluate-lm"].startswith("dev-clean whole already, WER ")
+    # A file of one's own; what was decoded greedily stays.
+    assert chain(f"chain.lm={lm}", "chain.tune=[dev-clean]") == 0
+    said = steps(capsys.readouterr().out)
+    assert said["lm"].endswith("3-gram.tiny.bin is ready as it is")
+    assert said["evaluate"].startswith("dev-clean whole already")
+
+
+def test_sigterm_within_the_chain_ends_with_143_and_the_next_start_goes_on(
+    again, capsys, monkeypatch
+):
+    words = ["name=stopped", "chain.last=train"]
+    step, calls = CTCTraining.training_step, []
+
+    def signalled(self, batch, batch_idx):
+        calls.append(batch_idx)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CTCTraining, "training_step", signalled)
+        assert chain(*words) == 143
+    said = steps(capsys.readouterr().out)
+    assert tuple(said) == ("download", "prepare", "tokenizer")
+    assert len(calls) == 2
+    assert chain(*words) == 0
+    printed = capsys.readouterr().out
+    assert "going on" in printed
+    assert steps(printed)["tokenizer"].startswith("whole already")
+    assert steps(printed)["train"].startswith("best dev WER ")
+
+
 def test_offline_a_chain_names_what_is_missing_before_it_trains(place, capsys):
     assert chain("chain.offline=true") == 1
     printed = capsys.readouterr()
@@ -123,6 +211,9 @@ def test_the_data_steps_alone_and_then_the_vocabulary_by_its_own_verb(place, cap
     [
         ("chain.corpus=libri", "chain.corpus is 'libri'"),
         ("chain.last=trian", "chain.last is 'trian'; expected one of download"),
+        ("chain.first=tune", "chain.first is 'tune', but chain.lm names no language model"),
+        ("chain.lm=5-gram", "expected one, or one of 3-gram.tiny"),
+        ("chain.lm=3-gram.tiny chain.tune=[test-clean]", "expected development sets"),
         ("chain.first=results chain.last=train", "which comes behind 'train'"),
         ("chain.parts=[dev-cleen]", "there is no part 'dev-cleen'"),
     ],
@@ -131,6 +222,27 @@ def test_an_impossible_chain_is_one_sentence(override, message, place, capsys):
     assert chain(*override.split()) == 2
     assert message in capsys.readouterr().err
     assert list(place.iterdir()) == []
+
+
+def test_a_dry_run_before_anything_is_downloaded(place, capsys):
+    assert chain("--dry-run", "chain.lm=3-gram.tiny", "chain.tune=[dev-clean]") == 0
+    printed = capsys.readouterr()
+    figures = dict(line.split("  ", 1) for line in printed.out.splitlines() if "  " in line)
+    # 0.1 GB of archives as large as dev-clean's, of which 8 utterances and 0.02 hours are stated.
+    assert figures["training speech"].strip() == "0.02 h in 8 utterances"
+    assert figures["time"].strip() == "not measured: there is no audio yet"
+    archive = f"{place}/corpora/train-clean-5.tar.gz"
+    assert (
+        f"31/train-clean-5.tar.gz -> {archive}, unpacked to {place}/corpora/LibriSpeech"
+        in printed.out
+    )
+    assert f"3-gram.tiny.arpa.gz -> {place}/corpora/lm/3-gram.tiny.arpa.gz\n" in printed.out
+    assert "the published figures of dev-clean" in printed.out
+    assert "by the size of train-clean-5's archive" in printed.out
+    assert "not checked before the data is there: audio" in printed.out
+    assert list(place.iterdir()) == []
+    assert chain("--dry-run", "data.batch_seconds=auto") == 2
+    assert "give seconds for an estimate" in capsys.readouterr().err
 
 
 def test_an_impossible_choice_of_epochs_is_one_sentence(place):
@@ -152,9 +264,9 @@ def test_other_processes_of_a_launch_wait_for_the_data_of_this_launch(place, mon
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 3:
-            waiting.ready.write({"launch": asr.chain.chain.launch()}, [], {})
+            waiting.ready.write({"launch": asr.chain.launch.launch()}, [], {})
 
-    monkeypatch.setattr(asr.chain.chain.time, "sleep", sleep)
+    monkeypatch.setattr(asr.chain.launch.time, "sleep", sleep)
     monkeypatch.setattr(waiting, "train", lambda: "trained")
     waiting.run()
     assert len(slept) == 3

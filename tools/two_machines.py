@@ -88,7 +88,7 @@ def agent(machine: int, restarts: int, log: Path, *words: str) -> "subprocess.Po
         *("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=demo"),
         *(f"--rdzv-endpoint={ADDRESSES[0]}:{PORT}", f"--local-addr={ADDRESSES[machine]}"),
         # A namespace keeps its machine's name, by which torchrun would not know its own address.
-        f"--rdzv-conf=is_host={int(machine == 0)},join_timeout=60",
+        f"--rdzv-conf=is_host={int(machine == 0)},join_timeout=60,read_timeout=15",
         *(f"--max-restarts={restarts}", *words),
     ]
     environment = {

@@ -1,13 +1,13 @@
-"""The chain of one recipe: download, prepare, tokenizer, train, average, evaluate, results."""
+"""The chain of one recipe, step by step."""
 
-import os
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from asr.chain.language_model import LanguageModel, tune_model
+from asr.chain.launch import launch, wait_for
+from asr.chain.options import STEPS, ChainOptions
 from asr.chain.record import Record, files_of, fingerprint
 from asr.chain.results import write_results
 from asr.corpora import CORPORA, Corpus, Part
@@ -18,55 +18,6 @@ from asr.manifest import read_manifest
 from asr.preparation import HoldOut, prepare_corpus
 from asr.schema import flatten
 from asr.tokenizer import train_tokenizer
-
-STEPS = ("download", "prepare", "tokenizer", "train", "average", "evaluate", "results")
-POLL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class ChainOptions:
-    """What a recipe says about its chain, all plain values.
-
-    Attributes:
-        corpus: a key of ``CORPORA``.
-        root: where archives and corpus lie or go.
-        parts: parts or groups of the corpus' release; none takes what lies in the root.
-        manifests: where manifests and vocabulary go.
-        evaluate: names of the manifests to decode at the end.
-        valid_speakers: speakers to hold out of training: names, or a file that lists them.
-        mirrors: places to download from, in the order to try them; the release's own if there is
-            none.
-        offline: download nothing; name what is missing.
-        incomplete: take splits as they lie there, with fewer utterances than the official ones.
-        delete_archives: once they are unpacked and verified.
-        first: the step to begin with.
-        last: the step to end with.
-    """
-
-    corpus: str
-    root: str
-    manifests: str
-    parts: tuple[str, ...] = ()
-    evaluate: tuple[str, ...] = ()
-    valid_speakers: str = ""
-    mirrors: tuple[str, ...] = ()
-    offline: bool = False
-    incomplete: bool = False
-    delete_archives: bool = False
-    first: str = STEPS[0]
-    last: str = STEPS[-1]
-
-    def __post_init__(self) -> None:
-        if self.corpus not in CORPORA:
-            raise ConfigError(
-                f"chain.corpus is '{self.corpus}'; expected one of {', '.join(CORPORA)}"
-            )
-        for key in ("first", "last"):
-            step = getattr(self, key)
-            if step not in STEPS:
-                raise ConfigError(f"chain.{key} is '{step}'; expected one of {', '.join(STEPS)}")
-        if STEPS.index(self.first) > STEPS.index(self.last):
-            raise ConfigError(f"chain.first is '{self.first}', which comes behind '{self.last}'")
 
 
 class Chain:
@@ -114,21 +65,28 @@ class Chain:
             "train": self.train,
             "average": self.average,
             "evaluate": self.evaluate,
+            "lm": self.convert_lm,
+            "tune": self.tune,
+            "evaluate-lm": self.evaluate_with_lm,
             "results": self.results,
         }
         first, last = STEPS.index(self.options.first), STEPS.index(self.options.last)
         self.wer = float("nan")
         if not self.is_main:
             if first <= STEPS.index("train") <= last:
-                self._wait_for_data(first)
+                if first < STEPS.index("train"):
+                    wait_for(self.ready)
                 self.train()
             return self.wer
+        if self.lm:
+            # A name that nothing has is told before hours of training.
+            _ = self.lm.part
         if first < STEPS.index("train"):
             self.ready.begin()
-        for number, name in enumerate(STEPS):
-            if first <= number <= last:
+        for number, name in enumerate(self.options.steps, start=1):
+            if first <= STEPS.index(name) <= last:
                 done = steps[name]()
-                print(f"[{number + 1}/{len(STEPS)}] {name}: {done}", flush=True)
+                print(f"[{number}/{len(self.options.steps)}] {name}: {done}", flush=True)
                 if name == "tokenizer":
                     self.ready.write({"launch": launch()}, [], {})
         return self.wer
@@ -149,9 +107,17 @@ class Chain:
             )
         return self.corpus.release.choose(list(self.options.parts))
 
+    @cached_property
+    def lm(self) -> LanguageModel | None:
+        """The language model to decode with as well."""
+        name = self.options.lm
+        return LanguageModel(name, self.corpus, Path(self.options.root)) if name else None
+
     def download(self) -> str:
         """Bring the parts onto the disk."""
-        if not self.parts:
+        language = [self.lm.part] if self.lm and self.lm.part else []
+        parts = [*self.parts, *(part for part in language if part not in self.parts)]
+        if not parts:
             return f"no parts are asked for; the corpus is what lies in {self.options.root}"
         options = DownloadOptions(
             mirrors=self.options.mirrors,
@@ -160,7 +126,7 @@ class Chain:
             incomplete=self.options.incomplete,
         )
         root = Path(self.options.root)
-        reports = download_parts(self.corpus, self.parts, root, options, _tell)
+        reports = download_parts(self.corpus, parts, root, options, _tell)
         failed = [report.part for report in reports if not report.whole]
         if failed:
             raise DownloadError(
@@ -268,38 +234,98 @@ class Chain:
 
     def evaluate(self) -> str:
         """Decode and score the manifests, one after another."""
+        return self._evaluate("", self.model, None)
+
+    def convert_lm(self) -> str:
+        """Make the language model ready."""
+        lm = _there(self.lm)
+        if lm.ready == lm.source:
+            return f"{lm.ready} is ready as it is"
+        inputs = fingerprint([str(lm.source)])
+        record = Record(lm.ready.with_name(f".{lm.ready.name}.json"))
+        facts = record.facts(inputs)
+        if facts is not None:
+            return f"whole already, {facts['ngrams']} in {lm.ready}"
+        record.begin()
+        ngrams = lm.convert()
+        record.write(inputs, [lm.ready], {"ngrams": ngrams})
+        return f"{ngrams} in {lm.ready}"
+
+    def tune(self) -> str:
+        """Find the language model's weight on development sets."""
+        manifests = [str(self.manifests / f"{name}.jsonl") for name in self.options.tune]
+        lm = _there(self.lm).ready
+        files = [*files_of(self.model), *(files_of(lm) if lm.is_dir() else [lm])]
+        inputs = fingerprint([*manifests, *map(str, files)])
+        record, folder = self._record("tune"), self.run_folder / "tuning"
+        facts = record.facts(inputs)
+        state = "whole already, " if facts else ""
+        if facts is None:
+            record.begin()
+            utterances = [u for manifest in manifests for u in read_manifest(manifest)]
+            facts = tune_model(self.model, utterances, lm, folder, self.tuned)
+            record.write(inputs, [*files_of(self.tuned), *files_of(folder)], facts)
+        return (
+            f"{state}weight {facts['lm_weight']:g}, bonus {facts['insertion_bonus']:g}: WER "
+            f"{facts['greedy']:.2f} % without and {facts['wer']:.2f} % with it on "
+            f"{', '.join(self.options.tune)}; {self.tuned} has these weights"
+        )
+
+    @property
+    def tuned(self) -> Path:
+        """The model folder that holds the language model's weights."""
+        return self.run_folder / "tuned"
+
+    def evaluate_with_lm(self) -> str:
+        """Decode and score the manifests with the language model."""
+        return self._evaluate("-lm", self.tuned, _there(self.lm).ready)
+
+    def results(self) -> str:
+        """Write the table of results."""
+        path = self.run_folder / "RESULTS.md"
+        greedy, search = self._scores("", self.model, None), {}
+        if self.lm and (scores := self._scores("-lm", self.tuned, self.lm.ready)):
+            facts = (self._record("tune").read() or {}).get("facts", {})
+            named = {"name": self.lm.name, "tune": self.options.tune, "scores": scores}
+            search = {**facts, **named}
+        write_results(path, self.config, greedy, self.model, self.command, search)
+        return str(path)
+
+    def _evaluate(self, suffix: str, model: Path, lm: Path | None) -> str:
         from asr.chain.scoring import score_manifest
 
         done = []
         for name in self.options.evaluate:
             manifest = self.manifests / f"{name}.jsonl"
-            record, inputs = self._evaluation(name)
+            record, inputs = self._evaluation(name, suffix, model, lm)
             facts = record.facts(inputs)
             state = "whole already, " if facts else ""
             if facts is None:
                 record.begin()
-                folder = self.run_folder / "evaluation" / name
-                facts = score_manifest(self.model, manifest, folder)
+                folder = self.run_folder / "evaluation" / f"{name}{suffix}"
+                facts = score_manifest(model, manifest, folder, lm)
                 record.write(inputs, files_of(folder), facts)
             done.append(f"{name} {state}WER {facts['wer']:.2f} %")
         return "; ".join(done) or "chain.evaluate names no manifest"
 
-    def results(self) -> str:
-        """Write the table of results."""
+    def _scores(self, suffix: str, model: Path, lm: Path | None) -> dict[str, dict[str, Any]]:
+        """Give the figures of those evaluations that are whole."""
         scores = {}
         for name in self.options.evaluate:
-            record, inputs = self._evaluation(name)
+            record, inputs = self._evaluation(name, suffix, model, lm)
             facts = record.facts(inputs)
             if facts is not None:
                 scores[name] = facts
-        path = self.run_folder / "RESULTS.md"
-        write_results(path, self.config, scores, self.model, self.command)
-        return str(path)
+        return scores
 
-    def _evaluation(self, name: str) -> tuple[Record, dict[str, str]]:
+    def _evaluation(
+        self, name: str, suffix: str, model: Path, lm: Path | None
+    ) -> tuple[Record, dict[str, str]]:
         """Give the record of one manifest's evaluation, and what it is made from."""
-        files = [self.manifests / f"{name}.jsonl", *files_of(self.model)]
-        return self._record(f"evaluate-{name}"), fingerprint(map(str, files))
+        files = [self.manifests / f"{name}.jsonl", *files_of(model)]
+        if lm:
+            files += files_of(lm) if lm.is_dir() else [lm]
+        return self._record(f"evaluate-{name}{suffix}"), fingerprint(map(str, files))
 
     def _named(self, key: str) -> list[str]:
         paths = self.config["data"][key]
@@ -308,28 +334,10 @@ class Chain:
     def _record(self, name: str) -> Record:
         return Record(self.run_folder / "chain" / f"{name}.json")
 
-    def _wait_for_data(self, first: int) -> None:
-        """Wait until the main process of the same launch has prepared the data."""
-        if first >= STEPS.index("train") or not launch():
-            # A process that the main one started itself finds the data ready.
-            return
-        while (content := self.ready.read()) is None or content["inputs"] != {"launch": launch()}:
-            time.sleep(POLL_SECONDS)
 
-
-def launch() -> str:
-    """Name the joint start of several processes; empty where this process was started alone.
-
-    torchrun and SLURM start all processes at once; Lightning starts its own later, when the data
-    is there.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        names = ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"]
-    elif int(os.environ.get("SLURM_NTASKS") or 1) > 1:
-        names = ["SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"]
-    else:
-        return ""
-    return " ".join(os.environ.get(name, "") for name in names)
+def _there(lm: LanguageModel | None) -> LanguageModel:
+    assert lm, "steps of a language model are left out where there is none"
+    return lm
 
 
 def _tell(report: PartReport) -> None:

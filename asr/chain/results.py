@@ -24,6 +24,7 @@ def write_results(
     scores: Mapping[str, Mapping[str, Any]],
     model: Path,
     command: str,
+    search: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a section for a ``RESULTS.md``.
 
@@ -33,6 +34,8 @@ def write_results(
         scores: what ``score_manifest`` gave, by the name of the manifest.
         model: the model folder that was scored.
         command: how to get these figures again.
+        search: what ``tune_model`` gave, the language model's ``name``, the sets that it was tuned
+            on (``tune``) and the ``scores`` with it; none without a language model.
     """
     figures = ", ".join(f"{name} {score['wer']:.2f} %" for name, score in scores.items())
     lines = [
@@ -42,6 +45,7 @@ def write_results(
         "",
         "Greedy decoding, no language model; sets are named as their manifests are.",
         "",
+        *(_with_language_model(search) if search else ()),
         "```sh",
         command,
         "```",
@@ -52,6 +56,17 @@ def write_results(
     ]
     with atomic_write(path) as stream:
         stream.write("\n".join(lines))
+
+
+def _with_language_model(search: Mapping[str, Any]) -> list[str]:
+    return [
+        *_table(search["scores"]),
+        "",
+        f"With the language model {search['name']}: beam search of {search['beam_size']} "
+        f"hypotheses, weight {search['lm_weight']:g} and insertion bonus "
+        f"{search['insertion_bonus']:g}, tuned on {', '.join(search['tune'])}.",
+        "",
+    ]
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

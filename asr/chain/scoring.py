@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from asr.decoder import Knowledge, build_decoder
 from asr.errors import ScoringError
 from asr.evaluation import evaluate
 from asr.manifest import read_manifest
@@ -10,13 +11,16 @@ from asr.recognizer import Recognizer
 from asr.scoring.intervals import bootstrap_interval
 
 
-def score_manifest(model: Path, manifest: Path, folder: Path) -> dict[str, Any]:
+def score_manifest(
+    model: Path, manifest: Path, folder: Path, lm: Path | None = None
+) -> dict[str, Any]:
     """Decode a manifest and score it, as ``asr evaluate MANIFEST -m MODEL -o FOLDER`` does.
 
     Args:
         model: the model folder.
         manifest: the utterances.
         folder: for references, hypotheses, alignments and ``score.json``.
+        lm: a language model to decode with, by the weights of the model folder.
 
     Returns:
         Figures in percent and counts, plain values.
@@ -25,8 +29,12 @@ def score_manifest(model: Path, manifest: Path, folder: Path) -> dict[str, Any]:
         ScoringError: audio that could not be decoded; names it.
     """
     utterances = read_manifest(manifest)
+    recognizer = Recognizer.load(model)
+    if lm:
+        options = recognizer.decoder_options
+        recognizer.decoder = build_decoder(recognizer.tokenizer, options, Knowledge(lm))
     evaluation = evaluate(
-        Recognizer.load(model),
+        recognizer,
         utterances,
         folder,
         model=str(model),

@@ -80,9 +80,16 @@ def run_words(words: list[str]) -> int:
 def _estimate(config: dict[str, Any], overrides: Sequence[str]) -> None:
     from asr.training import describe, estimate
 
-    config.pop("chain")
-    found = estimate(config)
-    print(f"{OmegaConf.to_yaml(config)}\n{describe(found)}")
+    chain = config.pop("chain")
+    if chain["corpus"] is None:
+        print(f"{OmegaConf.to_yaml(config)}\n{describe(estimate(config))}")
+        return
+    from asr.chain import ChainOptions, look_ahead
+    from asr.schema import build
+
+    outlook = look_ahead(build(ChainOptions, chain, "chain"), config)
+    found = estimate(config, outlook.expected)
+    print("\n".join([OmegaConf.to_yaml(config), describe(found), *outlook.lines]))
 
 
 def _train(config: dict[str, Any], overrides: Sequence[str]) -> float:

@@ -11,7 +11,8 @@ from asr.corpora.release import Part, Release
 DEV_TEST = ("dev-clean", "dev-other", "test-clean", "test-other")
 
 # Checksums: torchaudio 2.11, torchaudio/datasets/librispeech.py, _CHECKSUMS. Numbers of utterances:
-# those of the data preparation of Kaldi, ESPnet, lhotse and others; sizes: openslr.org/12.
+# those of the data preparation of Kaldi, ESPnet, lhotse and others; sizes: openslr.org/12; hours:
+# Panayotov et al. 2015, table 1.
 _SEVEN = (
     ("dev-clean", 2703, 0.34, "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3"),
     ("dev-other", 2864, 0.31, "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365"),
@@ -30,6 +31,15 @@ _SEVEN = (
         "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2",
     ),
 )
+_HOURS = {
+    "dev-clean": 5.4,
+    "dev-other": 5.3,
+    "test-clean": 5.4,
+    "test-other": 5.1,
+    "train-clean-100": 100.6,
+    "train-clean-360": 363.6,
+    "train-other-500": 496.7,
+}
 _MINI = (("train-clean-5", 0.33), ("dev-clean-2", 0.13))
 # Texts and models of openslr.org/11: the name for users, the file, its size.
 _LANGUAGE = (
@@ -49,7 +59,11 @@ LIBRISPEECH_RELEASE = Release(
     top="LibriSpeech",
     parts=(
         *(
-            Part(name, f"12/{name}.tar.gz", size, sha256, utterances, split=name)
+            Part(
+                *(name, f"12/{name}.tar.gz", size, sha256, utterances),
+                split=name,
+                hours=_HOURS[name],
+            )
             for name, utterances, size, sha256 in _SEVEN
         ),
         *(Part(name, f"31/{name}.tar.gz", size, split=name) for name, size in _MINI),

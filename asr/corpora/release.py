@@ -17,6 +17,7 @@ class Part:
         split: the folder of the corpus that it unpacks to; empty for a file that stays as it is.
         folder: for such a file, the folder below the root that it goes to.
         gigabytes: of the file, as the makers state it, for messages.
+        hours: of speech, as the makers state them; 0 where they do not.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Part:
     utterances: int = 0
     split: str = ""
     folder: str = ""
+    hours: float = 0.0
 
     @property
     def file(self) -> str:

@@ -38,7 +38,7 @@ def describe(estimate: Estimate) -> str:
 
 def _time(e: Estimate) -> str:
     if e.measured_on is None:
-        return "not measured: the configuration asks for a GPU and this machine has none"
+        return f"not measured: {e.unmeasured}"
     speed = e.batch_seconds * (1 - e.padding_share) / max(1e-9, e.step_seconds)
     several = (
         f"; each of {e.devices} devices, the exchange of gradients left out"

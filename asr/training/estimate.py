@@ -15,14 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from asr.data import Batch
-from asr.errors import TrainingError
+from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance
 from asr.schema import check_keys
 from asr.training.auto_batch import AutoBatch
 from asr.training.batch_size import silence
 from asr.training.memory import peak_memory_mib
 from asr.training.module import CTCTraining
-from asr.training.parts import SECTIONS, Parts, build_parts
+from asr.training.parts import SECTIONS, Expected, Parts, build_parts
 from asr.training.run import RunFolder
 from asr.training.trainer import make_trainer, quiet_lightning
 
@@ -35,6 +35,7 @@ COUNTED_SECONDS = 10.0
 VALIDATION_SHARE = 1 / 3
 # Of a parameter: its value, its gradient, and AdamW's two moments, in float32.
 BYTES_PER_PARAMETER = 16
+ABSENT = "the configuration asks for a GPU and this machine has none"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Estimate:
         fixed_bytes: parameters, gradients and the optimizer's state, on each device.
         activation_bytes: kept between forward and backward pass for a batch's share of one device.
         measured_on: where the steps were measured; None if they were not.
+        unmeasured: why they were not, a clause.
         step_seconds: time of a step.
         peak_mib: most memory that was held; of the GPU, or of the process on a CPU.
     """
@@ -77,6 +79,7 @@ class Estimate:
     measured_on: str | None
     step_seconds: float
     peak_mib: float
+    unmeasured: str = ""
 
     @property
     def steps(self) -> int:
@@ -97,30 +100,42 @@ class Estimate:
         return (train + self.epochs * VALIDATION_SHARE * share * per_epoch) / 3600
 
 
-def estimate(config: Mapping[str, Any]) -> Estimate:
+def estimate(config: Mapping[str, Any], expected: Expected | None = None) -> Estimate:
     """Check a configuration and all its files, and measure ten steps of it; nothing is written.
 
     Args:
         config: as for ``train``.
+        expected: stands for data that is not there yet: then no file is looked for, and no step
+            measured.
 
     Raises:
         ConfigError, ManifestError, TokenizerError, TrainingError: as ``train`` does.
         TrainingError: audio files are missing; names the first ones.
+        ConfigError: the largest batch is to be found for data that is not there.
     """
     check_keys(config, SECTIONS, "config")
     quiet_lightning()
     run = RunFolder(Path(str(config["output_dir"])).absolute())
     run.check(config)
-    parts = build_parts(config, run)
-    check_audio([*parts.data.train_set.utterances, *parts.data.valid_set.utterances])
+    parts = build_parts(config, run, expected)
     options = dict(parts.trainer_options)
     wanted = str(options.get("accelerator"))
     absent = wanted in ("gpu", "cuda") and not torch.cuda.is_available()
+    unmeasured = ABSENT if absent else ""
+    if expected is None:
+        check_audio([*parts.data.train_set.utterances, *parts.data.valid_set.utterances])
+    elif parts.data.automatic:
+        raise ConfigError(
+            "data.batch_seconds is auto, which needs the data; give seconds for an estimate before "
+            "it is there"
+        )
+    else:
+        unmeasured = "there is no audio yet"
     devices = _devices(options, absent) * int(options.get("num_nodes", 1))
     parts.data.dealt_to = devices
     flops, kept = count_operations(parts.module)
     timer = _Timer()
-    device = _measure(parts, options, timer, absent)
+    device = _measure(parts, options, timer, bool(unmeasured))
     data = parts.data
     accumulate = int(options.get("accumulate_grad_batches", 1))
     padded = data.sampler.batch_seconds / devices
@@ -144,6 +159,7 @@ def estimate(config: Mapping[str, Any]) -> Estimate:
         measured_on=device,
         step_seconds=timer.mean,
         peak_mib=timer.peak_mib,
+        unmeasured=unmeasured,
     )
 
 
@@ -240,16 +256,16 @@ class _Timer(Callback):
         self.peak_mib = peak_memory_mib(module.device)
 
 
-def _measure(parts: Parts, options: dict[str, Any], timer: _Timer, absent: bool) -> str | None:
+def _measure(parts: Parts, options: dict[str, Any], timer: _Timer, not_at_all: bool) -> str | None:
     # On one device, which gets its share of the batches.
     own = {**options, "devices": 1, "num_nodes": 1, "strategy": "auto"}
     own |= {"max_steps": WARM_UP_STEPS + MEASURED_STEPS, "limit_val_batches": 0}
-    if absent:
+    if not_at_all:
         own |= {"accelerator": "cpu", "precision": "32-true", "max_steps": 0}
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(own, Path(folder), [AutoBatch(fresh=True), timer], [])
         trainer.fit(parts.module, datamodule=parts.data)
-    if absent:
+    if not_at_all:
         return None
     device = parts.module.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

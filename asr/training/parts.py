@@ -67,12 +67,28 @@ class Parts:
     kept: KeptWeights
 
 
-def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
+@dataclass(frozen=True)
+class Expected:
+    """What is known of data before there is any.
+
+    Attributes:
+        utterances: stand-ins without texts, by the path of the manifest that will list them.
+        tokenizer: of the size that the vocabulary will have.
+    """
+
+    utterances: Mapping[str, Sequence[Utterance]]
+    tokenizer: Tokenizer
+
+
+def build_parts(
+    config: Mapping[str, Any], run: RunFolder, expected: Expected | None = None
+) -> Parts:
     """Build and check everything that training needs; nothing is written.
 
     Args:
         config: plain values as in ``conf/train.yaml``.
         run: its tokenizer is used if it has one already.
+        expected: stands for data that is not there yet.
 
     Raises:
         ConfigError: an unknown key, a missing or impossible value.
@@ -80,10 +96,11 @@ def build_parts(config: Mapping[str, Any], run: RunFolder) -> Parts:
     """
     seed = whole_number(config["seed"], "seed", least=0)
     data_options = dict(config["data"])
-    train_set = _manifests(data_options.pop("train", None), "data.train")
-    valid_set = _manifests(data_options.pop("valid", None), "data.valid")
+    stand_ins = expected.utterances if expected else {}
+    train_set = _manifests(data_options.pop("train", None), "data.train", stand_ins)
+    valid_set = _manifests(data_options.pop("valid", None), "data.valid", stand_ins)
     _check_apart(train_set, valid_set)
-    tokenizer = _tokenizer(config["tokenizer"], train_set, run)
+    tokenizer = expected.tokenizer if expected else _tokenizer(config["tokenizer"], train_set, run)
     check_keys(config["augment"], ("speed", "warp", "specaugment"), "augment")
     factors = config["augment"].get("speed")
     speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
@@ -199,11 +216,17 @@ def whole_number(value: Any, where: str, least: int) -> int:
     return value
 
 
-def _manifests(paths: Any, where: str) -> list[Utterance]:
+def _manifests(
+    paths: Any, where: str, stand_ins: Mapping[str, Sequence[Utterance]]
+) -> list[Utterance]:
     if not paths:
         raise ConfigError(f"{where} names no manifest; `asr prepare` writes them")
     paths = [paths] if isinstance(paths, str) else list(paths)
-    utterances = [utterance for path in paths for utterance in read_manifest(path)]
+    utterances = [
+        utterance
+        for path in paths
+        for utterance in (stand_ins[path] if path in stand_ins else read_manifest(path))
+    ]
     if len({utterance.id for utterance in utterances}) < len(utterances):
         raise ConfigError(f"{where}: an id stands in more than one of {', '.join(paths)}")
     return utterances

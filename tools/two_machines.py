@@ -31,6 +31,8 @@ from tiny_training import MODEL, configuration, history, weights
 NAMES, ADDRESSES, PORT = ("asr-a", "asr-b"), ("10.77.0.1", "10.77.0.2"), 29511
 TIMEOUT_MINUTES = 0.5
 EPOCHS = 3
+# Retransmissions before a connection is given up: 102 s at least; 15, the usual, take 15 minutes.
+TCP_RETRIES = 8
 WORKER = """
 import json, os, signal, sys, time
 import torch
@@ -72,6 +74,8 @@ def connect() -> None:
         ip("-n", name, "address", "add", f"{address}/24", "dev", cable)
         ip("-n", name, "link", "set", cable, "up")
         ip("-n", name, "link", "set", "lo", "up")
+        # Torchrun's store reads its last answer without a limit (torch 2.11); the kernel's decides.
+        ip("netns", "exec", name, "sysctl", "-q", "-w", f"net.ipv4.tcp_retries2={TCP_RETRIES}")
 
 
 def disconnect() -> None:
@@ -167,7 +171,7 @@ def show_cut(folder: Path) -> None:
         print(said(folder / f"cut-{name}.log"))
     for name, machine in zip(NAMES, machines, strict=True):
         try:
-            code: int | None = machine.wait(timeout=120)
+            code: int | None = machine.wait(timeout=240)
         except subprocess.TimeoutExpired:
             machine.kill()
             code = None

@@ -243,6 +243,8 @@ def test_a_dry_run_before_anything_is_downloaded(place, capsys):
     assert list(place.iterdir()) == []
     assert chain("--dry-run", "data.batch_seconds=auto") == 2
     assert "give seconds for an estimate" in capsys.readouterr().err
+    assert chain("--dry-run", "auxiliary=phonemes") == 2
+    assert "is built from transcripts, which are not there yet" in capsys.readouterr().err
 
 
 def test_an_impossible_choice_of_epochs_is_one_sentence(place):

@@ -15,7 +15,7 @@ from asr.lm.arpa import read_arpa
 from asr.lm.ngram import Units
 from asr.lm.ngram_file import is_ngram_file, write_ngram
 from asr.manifest import Utterance
-from asr.model_folder import save_decoder_options
+from asr.model_config import save_decoder_options
 from asr.tuning.run import gather, tune_calibration, tune_weights
 from asr.tuning.search import figures, format_tuning
 

@@ -10,6 +10,7 @@ from asr.chain.language_model import LanguageModel
 from asr.chain.options import ChainOptions
 from asr.corpora import CORPORA, Part, Release
 from asr.download import missing_parts
+from asr.errors import ConfigError
 from asr.manifest import Utterance
 from asr.tokenizer import CharacterTokenizer
 from asr.training import Expected
@@ -41,7 +42,8 @@ def look_ahead(chain: ChainOptions, config: Mapping[str, Any]) -> Outlook:
         config: the rest of its configuration.
 
     Raises:
-        ConfigError: a part or a language model that the release lacks.
+        ConfigError: a language model that the release lacks, or a loss that needs transcripts.
+        UsageError: a part that the release lacks.
     """
     corpus = CORPORA[chain.corpus]
     if corpus.release is None:
@@ -63,6 +65,12 @@ def look_ahead(chain: ChainOptions, config: Mapping[str, Any]) -> Outlook:
             lines.append(_basis(path, named[0], utterances[path]))
     if not utterances:
         return Outlook(None, tuple(lines))
+    for loss in ("phonemes", "guide"):
+        if config["auxiliary"].get(loss) is not None:
+            raise ConfigError(
+                f"auxiliary.{loss} is built from transcripts, which are not there yet; estimate "
+                "with auxiliary=none, or prepare the data first (chain.last=prepare)"
+            )
     lines.append(
         "not checked before the data is there: audio, transcripts, vocabulary, the longest "
         "utterance, and padding, since stand-ins are all of their set's mean length"

@@ -28,13 +28,11 @@ class Knowledge:
         lm: a language model's file or folder, for the search itself.
         hotwords: phrases that are preferred.
         rescoring_lm: another language model, which ranks the hypotheses that the search has found.
-        rescoring_weight: multiplies the natural logarithms of that one.
     """
 
     lm: Path | str | None = None
     hotwords: "tuple[Phrase, ...]" = ()
     rescoring_lm: Path | str | None = None
-    rescoring_weight: float = 0.5
 
     def __bool__(self) -> bool:
         return bool(self.lm or self.hotwords or self.rescoring_lm)
@@ -82,7 +80,7 @@ def build_decoder(
         from asr.lm.loading import load_sentence_model
 
         model = load_sentence_model(knowledge.rescoring_lm, tokenizer)
-        rescorers.append(sentence_rescorer(model, tokenizer, knowledge.rescoring_weight))
+        rescorers.append(sentence_rescorer(model, tokenizer, options.rescoring_weight))
     scorers = _scorers(tokenizer, options, knowledge)
     if search == "auto" and device.startswith("cuda") and not can_compile():
         search = "batched"
@@ -146,7 +144,7 @@ def _name(options: DecoderOptions, knowledge: Knowledge) -> str:
         parts.append(f"lm {Path(knowledge.lm).name} * {options.lm_weight:g}")
     if knowledge.rescoring_lm:
         rescoring = Path(knowledge.rescoring_lm).name
-        parts.append(f"rescored by {rescoring} * {knowledge.rescoring_weight:g}")
+        parts.append(f"rescored by {rescoring} * {options.rescoring_weight:g}")
     if (knowledge.lm or knowledge.rescoring_lm) and options.insertion_bonus:
         parts.append(f"bonus {options.insertion_bonus:g}")
     if knowledge.hotwords:

@@ -82,7 +82,7 @@ def test_phrases_and_rescoring_reach_the_text(call, place, tmp_path):
     )
     document = json.loads(out)
     assert document["text"] == "GAG"
-    assert document["decoder"] == "beam 16, rescored by lm.bin * 0.3"
+    assert document["decoder"] == "beam 16, rescored by lm.bin * 0.3, bonus 1.5"
 
 
 def test_evaluation_decodes_alike_and_reports_calibration(call, place, tmp_path):
@@ -92,7 +92,7 @@ def test_evaluation_decodes_alike_and_reports_calibration(call, place, tmp_path)
     )
     assert code == 0
     assert "%WER 0.00" in out
-    assert "decoder beam 8, lm lm.bin * 0.5" in out
+    assert "decoder beam 8, lm lm.bin * 0.3, bonus 1.5" in out
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["calibration"]["words"] == sum(len(text.split()) for text in TEXTS)
 
@@ -105,6 +105,7 @@ def test_evaluation_decodes_alike_and_reports_calibration(call, place, tmp_path)
         (["--nbest", "17"], "17 hypotheses are asked for"),
         (["--lm-weight", "1"], "--lm-weight needs a language model"),
         (["--hotword-weight", "1"], "--hotword-weight weighs phrases"),
+        (["--rescore-weight", "1"], "--rescore-weight weighs a second model"),
         (["--lm", "nowhere.bin"], "no language model nowhere.bin"),
     ],
 )
@@ -246,6 +247,25 @@ def test_tuning_writes_weights_that_transcription_uses(call, place, model):
         *("--lm", place / "lm.bin"),
     )
     assert f"lm lm.bin * {options['lm_weight']:g}" in json.loads(out)["decoder"]
+
+
+def test_weights_of_phrases_and_of_rescoring_are_tuned_too(call, place, model, tmp_path):
+    assert call("tune", place / "dev.jsonl", "-m", model, "--tune-hotwords")[0] == 2
+    (tmp_path / "hot.txt").write_text("CAGE\nGAH\t5\n")
+    code, out, err = call(
+        *("tune", place / "dev.jsonl", "-m", model, "--rescore-lm", place / "lm.bin"),
+        *("--hotwords", tmp_path / "hot.txt", "--tune-hotwords"),
+    )
+    assert code == 0, err
+    assert "WER in % by weight of phrases: 0.05" in out
+    assert "WER in % by weight of the rescoring model: 0: " in out
+    options = options_of(model)
+    assert f"{options['rescoring_weight']:g}: 0.00*" in out
+    code, out, _ = call(
+        *("transcribe", place / "u3.flac", "-m", model, "-q", "-f", "json"),
+        *("--rescore-lm", place / "lm.bin"),
+    )
+    assert f"lm.bin * {options['rescoring_weight']:g}" in json.loads(out)["decoder"]
 
 
 def test_tuning_on_a_test_set_is_refused(call, place, model, tmp_path):

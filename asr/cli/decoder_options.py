@@ -20,6 +20,8 @@ _OPTIONS = (
     ("beam", "beam_size", int),
     ("lm_weight", "lm_weight", float),
     ("insertion_bonus", "insertion_bonus", float),
+    ("rescore_weight", "rescoring_weight", float),
+    ("hotword_weight", "hotword_weight", float),
     ("token_threshold", "token_threshold", float),
     ("beam_threshold", "beam_threshold", float),
 )
@@ -47,7 +49,7 @@ def add_decoder_arguments(
         "--hotword-weight",
         type=float,
         metavar="W",
-        help="what every letter of a phrase adds, a natural logarithm (default 1)",
+        help="what every letter of a phrase adds, a natural logarithm",
     )
     _add_search_arguments(group)
     if nbest:
@@ -58,18 +60,16 @@ def add_decoder_arguments(
             metavar="N",
             help="hypotheses of each recording, with their scores, in JSON (default 1)",
         )
+    group.add_argument(
+        "--rescore-lm", metavar="FILE", help="a language model that ranks the search's hypotheses"
+    )
     if not weights:
         return
     group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
     group.add_argument(
         "--insertion-bonus", type=float, metavar="W", help="added for every word, with --lm"
     )
-    group.add_argument(
-        "--rescore-lm", metavar="FILE", help="a language model that ranks the search's hypotheses"
-    )
-    group.add_argument(
-        "--rescore-weight", type=float, default=0.5, metavar="W", help="its weight (default 0.5)"
-    )
+    group.add_argument("--rescore-weight", type=float, metavar="W", help="weight of --rescore-lm")
 
 
 def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
@@ -113,11 +113,12 @@ def decoder_options(args: argparse.Namespace, defaults: "DecoderOptions") -> "De
     return replace(defaults, **changes)
 
 
-def decoder_knowledge(args: argparse.Namespace) -> "Knowledge":
+def decoder_knowledge(args: argparse.Namespace, options: "DecoderOptions") -> "Knowledge":
     """Read the phrases and name the language models that the command line gives.
 
     Args:
         args: what `add_decoder_arguments` declares.
+        options: have the weight of phrases without one of their own.
 
     Raises:
         UsageError: a weight without what it weighs, or a list of phrases that cannot be read.
@@ -126,18 +127,19 @@ def decoder_knowledge(args: argparse.Namespace) -> "Knowledge":
 
     if args.hotword_weight is not None and not args.hotwords:
         raise UsageError("--hotword-weight weighs phrases; name their file with --hotwords")
-    lm, rescoring_lm = args.lm, getattr(args, "rescore_lm", None)
+    lm, rescoring_lm = args.lm, args.rescore_lm
+    if getattr(args, "rescore_weight", None) is not None and not rescoring_lm:
+        raise UsageError("--rescore-weight weighs a second model; name its file with --rescore-lm")
     for flag in ("lm_weight", "insertion_bonus"):
         if getattr(args, flag, None) is not None and not (lm or rescoring_lm):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} needs a language model; name its file with --lm")
     phrases: tuple[Phrase, ...] = ()
     if args.hotwords:
-        from asr.lm.hotwords import DEFAULT_WEIGHT, read_phrases
+        from asr.lm.hotwords import read_phrases
 
-        weight = DEFAULT_WEIGHT if args.hotword_weight is None else args.hotword_weight
-        phrases = tuple(read_phrases(args.hotwords, weight))
-    return Knowledge(lm, phrases, rescoring_lm, getattr(args, "rescore_weight", 0.5))
+        phrases = tuple(read_phrases(args.hotwords, options.hotword_weight))
+    return Knowledge(lm, phrases, rescoring_lm)
 
 
 def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> TranscriberT:
@@ -160,7 +162,7 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
     recognizer.decoder = build_decoder(
         recognizer.tokenizer,
         recognizer.decoder_options,
-        decoder_knowledge(args),
+        decoder_knowledge(args, recognizer.decoder_options),
         nbest=getattr(args, "nbest", 1),
         search=args.search,
         device=str(recognizer.device),
@@ -179,8 +181,6 @@ def decoder_record(recognizer: "Transcriber", args: argparse.Namespace) -> dict[
     return {
         "name": recognizer.decoder.name,
         **asdict(recognizer.decoder_options),
-        "hotword_weight": args.hotword_weight,
-        "rescore_weight": args.rescore_weight,
         "nbest": getattr(args, "nbest", 1),
         "files": [_mark(name) for name in files],
     }

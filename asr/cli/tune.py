@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="applied to both sides before errors are counted (default: none)",
     )
     parser.add_argument(
+        "--tune-hotwords",
+        action="store_true",
+        help="find the weight of the phrases of --hotwords that have none of their own, too",
+    )
+    parser.add_argument(
         "--allow-test", action="store_true", help="accept a manifest that is named as a test set"
     )
     parser.add_argument(
@@ -77,17 +83,34 @@ def run(args: argparse.Namespace) -> int:
 
     from asr.model_config import save_decoder_options
     from asr.scoring.word_times import read_word_times
-    from asr.tuning.run import gather, tune_calibration, tune_weights
+    from asr.tuning.run import (
+        gather,
+        tune_calibration,
+        tune_hotwords,
+        tune_rescoring,
+        tune_weights,
+    )
 
     truth = read_word_times(args.word_times) if args.word_times else None
     folder = Path(args.output or f"{str(args.model).rstrip('/')}-tuning")
     collected = gather(args.model, utterances, folder, args.device, args.normalizer)
     options = decoder_options(args, collected.recognizer.decoder_options)
-    knowledge = decoder_knowledge(args)
+    knowledge = decoder_knowledge(args, options)
+    if args.tune_hotwords and not knowledge.hotwords:
+        raise UsageError("--tune-hotwords weighs phrases; name their file with --hotwords")
     if knowledge.lm:
         tuning = tune_weights(collected, options, knowledge)
         _report(tuning, folder)
         options = tuning.applied(options)
+    if args.tune_hotwords:
+        line = tune_hotwords(collected, options, knowledge)
+        print(line.format("weight of phrases"))
+        options = replace(options, hotword_weight=line.best())
+        knowledge = decoder_knowledge(args, options)
+    if knowledge.rescoring_lm:
+        line = tune_rescoring(collected, options, knowledge)
+        print(line.format("weight of the rescoring model"))
+        options = replace(options, rescoring_weight=line.best())
     options, facts = tune_calibration(collected, options, knowledge, truth)
     print("\n".join(facts))
     for failure in collected.failures:

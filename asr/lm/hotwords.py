@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.decoding.options import HOTWORD_WEIGHT
 from asr.decoding.tables import PHRASE_EDGE, PHRASE_NODE, PhraseTables, frozen
 from asr.errors import TokenizerError, UsageError
 from asr.tokenizer import Tokenizer
 
-# Natural logarithm for each letter.
-DEFAULT_WEIGHT = 1.0
 _ROOT, _SPACE = 0, 1
 
 
@@ -32,10 +31,10 @@ class Phrase:
     """
 
     text: str
-    weight: float = DEFAULT_WEIGHT
+    weight: float = HOTWORD_WEIGHT
 
 
-def read_phrases(path: Path | str, weight: float = DEFAULT_WEIGHT) -> list[Phrase]:
+def read_phrases(path: Path | str, weight: float = HOTWORD_WEIGHT) -> list[Phrase]:
     """Read a list of phrases.
 
     Args:

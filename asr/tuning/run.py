@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from asr.decoder import Knowledge, build_decoder
+from asr.decoder import Knowledge, build_decoder, sentence_rescorer
+from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DecoderOptions
 from asr.decoding.words import Word, WordCalibration
 from asr.errors import AudioError, UsageError
 from asr.lm.hotwords import HotwordScorer
-from asr.lm.loading import load_scorer
+from asr.lm.loading import load_scorer, load_sentence_model
 from asr.manifest import Utterance
 from asr.posteriors import iterate_log_probs
 from asr.recognizer import Recognizer
+from asr.scoring.alignment import count_errors
 from asr.scoring.calibration import area_under_roc
 from asr.scoring.word_times import StartErrors, Truth, start_errors
 from asr.text import normalize_text
@@ -29,6 +31,7 @@ from asr.tuning.confidence import (
     fit_temperature,
     judge,
 )
+from asr.tuning.line import Line, Ranked, hotword_line, rescoring_line
 from asr.tuning.search import Task, Tuning, tune
 from asr.windows import encoder_frame_seconds
 
@@ -55,6 +58,11 @@ class TuningSet:
     def references(self) -> list[list[str]]:
         """The words of each utterance, normalised."""
         return [normalize_text(each.text, self.normalizer).split() for each in self.utterances]
+
+    def words(self, hypothesis: Hypothesis) -> list[str]:
+        """Give a hypothesis' words, normalised."""
+        text = self.recognizer.tokenizer.decode(hypothesis.tokens)
+        return normalize_text(text, self.normalizer).split()
 
 
 def gather(
@@ -146,6 +154,57 @@ def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowl
 
     first = (options.lm_weight, options.insertion_bonus)
     return tune(task, first if first[0] > 0 else (0.5, 0.0), progress)
+
+
+def tune_rescoring(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Line:
+    """Count errors at every weight of the model that ranks the hypotheses of the search.
+
+    Args:
+        collected: the development set.
+        options: with the weights that were found.
+        knowledge: with the rescoring model.
+    """
+    tokenizer = collected.recognizer.tokenizer
+    model = load_sentence_model(knowledge.rescoring_lm or "", tokenizer)
+    unit = sentence_rescorer(model, tokenizer, 1.0)
+    # The bonus counts as it does with the rescoring model, which itself adds nothing.
+    decoder = build_decoder(
+        tokenizer, replace(options, rescoring_weight=0.0), knowledge, nbest=options.beam_size
+    )
+    ranked = []
+    references = collected.references
+    rows = zip(collected.log_probs, references, strict=True)
+    for log_probs, reference in tqdm(rows, "rescoring", len(references), unit="utt"):
+        found = decoder.decode(log_probs)
+        errors = [count_errors(reference, collected.words(each)).errors for each in found]
+        ranked.append(Ranked([each.score for each in found], unit(found), errors))
+    return rescoring_line(ranked, sum(map(len, references)))
+
+
+def tune_hotwords(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Line:
+    """Count errors at every weight of the phrases that have none of their own.
+
+    Args:
+        collected: the development set.
+        options: with the weights that were found, and with the one that phrases have now.
+        knowledge: with the phrases.
+    """
+    references = collected.references
+
+    def errors(weight: float) -> int:
+        phrases = tuple(
+            replace(each, weight=weight) if each.weight == options.hotword_weight else each
+            for each in knowledge.hotwords
+        )
+        search = replace(knowledge, hotwords=phrases, rescoring_lm=None)
+        decoder = build_decoder(collected.recognizer.tokenizer, options, search)
+        rows = zip(collected.log_probs, references, strict=True)
+        return sum(
+            count_errors(reference, collected.words(decoder.decode(log_probs)[0])).errors
+            for log_probs, reference in rows
+        )
+
+    return hotword_line(errors, sum(map(len, references)))
 
 
 def tune_calibration(

@@ -1,0 +1,87 @@
+"""The search for a single weight: of a rescoring language model, or of phrases."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+RESCORING_WEIGHTS = tuple(round(float(value), 2) for value in np.arange(0, 1.501, 0.05))
+HOTWORD_WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Word errors at every value of one weight.
+
+    Attributes:
+        weights: the values, increasing.
+        errors: summed over the set.
+        words: reference words of the set.
+    """
+
+    weights: tuple[float, ...]
+    errors: tuple[int, ...]
+    words: int
+
+    def best(self) -> float:
+        """Choose a weight: the fewest errors of it and both neighbours together, then the least.
+
+        A single low point is often luck; the middle of a low stretch holds on other data.
+        """
+        padded = np.pad(np.array(self.errors), 1, mode="edge")
+        around = padded[:-2] + padded[1:-1] + padded[2:]
+        return self.weights[int(np.argmin(around))]
+
+    def format(self, name: str) -> str:
+        """Write the error rates, the chosen one marked.
+
+        Args:
+            name: of the weight.
+        """
+        best = self.best()
+        cells = (
+            f"{weight:g}: {100 * errors / max(1, self.words):.2f}{'*' if weight == best else ''}"
+            for weight, errors in zip(self.weights, self.errors, strict=True)
+        )
+        return f"WER in % by {name}: " + ", ".join(cells)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The hypotheses of one utterance.
+
+    Attributes:
+        scores: of the search.
+        rescored: what the rescoring model gives each, at weight 1.
+        errors: word errors of each.
+    """
+
+    scores: Sequence[float]
+    rescored: Sequence[float]
+    errors: Sequence[int]
+
+
+def rescoring_line(utterances: Sequence[Ranked], words: int) -> Line:
+    """Count the errors of the best hypotheses at every weight of a rescoring model.
+
+    Args:
+        utterances: with all that a search held at its end.
+        words: reference words of the set.
+    """
+    totals = np.zeros(len(RESCORING_WEIGHTS), np.int64)
+    for each in utterances:
+        ranks = np.array(each.scores) + np.multiply.outer(RESCORING_WEIGHTS, each.rescored)
+        totals += np.array(each.errors)[ranks.argmax(axis=1)]
+    return Line(RESCORING_WEIGHTS, tuple(totals.tolist()), words)
+
+
+def hotword_line(count_errors: Callable[[float], int], words: int) -> Line:
+    """Count errors at every weight of phrases, each of which is decoded with.
+
+    Args:
+        count_errors: decodes the set with a weight.
+        words: reference words of the set.
+    """
+    weights = tqdm(HOTWORD_WEIGHTS, "weighing phrases", unit="weight")
+    return Line(HOTWORD_WEIGHTS, tuple(map(count_errors, weights)), words)

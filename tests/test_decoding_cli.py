@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from golden.voice import SAMPLE_RATE, speak_tones
 
@@ -12,6 +13,8 @@ from asr.audio import write_flac
 from asr.cli import main
 from asr.lm.ngram_training import NGramOptions, train_ngram
 from asr.manifest import Utterance, write_manifest
+from asr.posteriors import iterate_log_probs
+from asr.recognizer import Recognizer
 from asr.scoring.timed import read_ctm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -144,6 +147,20 @@ def test_another_decoder_is_another_run_for_skip_existing(call, place, tmp_path)
     assert call(*base)[0] == 0
     assert "1 inputs were done already" in call(*base)[2]
     assert "0 inputs were done already" in call(*base, "--beam", "4")[2]
+
+
+@pytest.mark.parametrize("batch_seconds", [0.1, 100.0])
+def test_files_are_encoded_in_batches_as_they_are_alone(place, tmp_path, batch_seconds):
+    recognizer = Recognizer.load(MODEL)
+    paths = [str(place / f"u{number}.flac") for number in range(len(TEXTS))]
+    (tmp_path / "broken.flac").write_bytes(b"fLaC but not for long")
+    paths.insert(2, str(tmp_path / "broken.flac"))
+    found = list(iterate_log_probs(recognizer, paths, batch_seconds=batch_seconds, workers=1))
+    assert isinstance(found[2], str)
+    assert "broken.flac" in found[2]
+    for path, rows in zip(paths, found, strict=True):
+        if not isinstance(rows, str):
+            torch.testing.assert_close(rows, recognizer.log_probs(path), atol=1e-5, rtol=1e-5)
 
 
 # Alignment

@@ -80,7 +80,9 @@ def losses(module: CTCTraining, batch: Batch) -> Tensor:
 def guide() -> TimingGuide:
     model = build_model(MODEL, TOKENS)
     pieces = ["", *"ABC"]
-    return TimingGuide(model.features, pieces, model.encoder.subsampling_factor, channels=8)
+    leader = TimingGuide(model.features, pieces, model.encoder.subsampling_factor, channels=8)
+    # In training it counts its steps.
+    return leader.eval()
 
 
 def numpy_log_probs(model: CTCModel, features: Tensor, lengths: Tensor, layer: int) -> list[Any]:
@@ -197,6 +199,20 @@ def test_the_guide_says_nothing_of_blanks_and_spaces():
     assert offsets[..., :2].eq(0).all()
     assert offsets[..., 2:].lt(0).any()
     assert offsets.ge(-8).all() and not offsets.requires_grad
+
+
+def test_the_guide_begins_from_tokens_of_equal_lengths():
+    leader = guide()
+    # Ten frames of speech within silence; three tokens have their middles at a sixth, a half and
+    # five sixths of it.
+    speech = torch.zeros(1, 16, dtype=torch.bool)
+    speech[0, 3:13] = True
+    found = leader._flat(speech, torch.tensor([[1, 2, 1, 3]]), torch.tensor([3]), TOKENS)
+    shares = np.clip(np.arange(16) - 2, 0, 10) / 10
+    for token, middles in ((1, (1 / 6, 5 / 6)), (2, (1 / 2,)), (3, ())):
+        costs = [-(((shares - middle) / 0.1) ** 2) / 2 for middle in middles]
+        expected = np.maximum(np.max(costs, axis=0) if costs else -8.0 * np.ones(16), -8.0)
+        np.testing.assert_allclose(found[0, :, token].numpy(), expected, atol=1e-5)
 
 
 def test_gradients_of_the_guide_are_clipped_by_their_own_norm():

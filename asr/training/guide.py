@@ -22,6 +22,11 @@ SILENCE_DECIBELS = 40.0
 LEAST_SILENCE_SECONDS = 0.1
 # Neither do the frames next to speech count as silent.
 SILENCE_EDGE_SECONDS = 0.04
+# At first, tokens are expected at equal distances over what is not silent, give or take this share
+# of it; this wanes over so many steps.
+FLAT_SPREAD = 0.1
+FLAT_STEPS = 200
+_FLAT_MOST = -8.0
 # What a token costs in a silent frame, and the most that it costs in any frame, as natural logs.
 _IN_SILENCE = -20.0
 _FAR_AWAY = -2.0
@@ -50,7 +55,9 @@ class TimingGuide(nn.Module):
     alignments most that agree with the guide's up to a frame. Nothing of it is needed afterwards.
 
     It only judges by sound, and the closure of a stop sounds like the silence before a word. So
-    long silences are kept free of tokens.
+    long silences are kept free of tokens. And from a poor beginning it may settle a whole token too
+    early or too late everywhere; so it begins, as hidden Markov models do, from tokens of equal
+    lengths.
 
     Source: known alignments bound the paths of CTC in the option ``delayConstraint`` of CNTK's
     ``forwardBackward``; here the alignments are learned in passing.
@@ -65,6 +72,8 @@ class TimingGuide(nn.Module):
     Raises:
         ConfigError: no channel, or a margin below 0.
     """
+
+    steps: Tensor
 
     def __init__(
         self,
@@ -98,6 +107,7 @@ class TimingGuide(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
         self.head = nn.Linear(channels, len(pieces))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def decoder_options(self) -> DecoderOptions:
@@ -125,6 +135,12 @@ class TimingGuide(nn.Module):
         log_probs = torch.log_softmax(self.head(hidden).float(), dim=-1)
         quiet = self.silence(features, lengths)[:, :: self.subsampling]
         offsets = torch.zeros_like(log_probs, requires_grad=False)
+        if self.training:
+            self.steps += 1
+        strength = 1 - float(self.steps) / FLAT_STEPS
+        if strength > 0:
+            speech = ~quiet & length_mask(counts, quiet.shape[1])
+            offsets += strength * self._flat(speech, tokens, token_lengths, log_probs.shape[2])
         offsets[quiet] = _IN_SILENCE
         offsets[..., BLANK] = 0.0
         found, occupancy = guided_ctc_loss(log_probs, counts, tokens, token_lengths, offsets)
@@ -133,6 +149,20 @@ class TimingGuide(nn.Module):
     def _layer(self, convolution: nn.Module, number: int, frames: Tensor, counts: Tensor) -> Tensor:
         output = convolution(frames.transpose(1, 2)).transpose(1, 2)
         return mask_padding(torch.relu(self.norms[number](output)), counts)
+
+    def _flat(
+        self, speech: Tensor, tokens: Tensor, token_lengths: Tensor, vocabulary_size: int
+    ) -> Tensor:
+        """Give what tokens cost away from where they would stand if all took equally long."""
+        share = speech.cumsum(dim=1) / speech.sum(dim=1, keepdim=True).clamp_min(1)
+        places = torch.arange(tokens.shape[1], device=tokens.device) + 0.5
+        places = places / token_lengths.clamp_min(1).unsqueeze(1)
+        cost = -0.5 * ((share.unsqueeze(2) - places.unsqueeze(1)) / FLAT_SPREAD).square()
+        # Behind a transcript stands the blank's number, whose costs are not used.
+        owners = tokens.masked_fill(~length_mask(token_lengths, tokens.shape[1]), BLANK)
+        found = cost.new_full((*speech.shape, vocabulary_size), _FLAT_MOST)
+        index = owners.unsqueeze(1).expand_as(cost)
+        return found.scatter_reduce(2, index, cost, "amax").clamp_min(_FLAT_MOST)
 
     def _offsets(self, occupancy: Tensor) -> Tensor:
         # Most that a frame or its neighbours stand for the token.

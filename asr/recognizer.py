@@ -99,18 +99,7 @@ class Recognizer(Transcriber):
         sample_rate: int | None = None,
         options: TranscribeOptions | None = None,
     ) -> Transcript:
-        """Transcribe one recording of any length.
-
-        Args:
-            audio: a file, or a mono waveform ``(S,)`` within [-1, 1].
-            sample_rate: of a waveform; files say their own.
-            options: how; ``TranscribeOptions()`` when None.
-
-        Raises:
-            AudioError: the file cannot be read, or the waveform is empty, not one-dimensional, not
-                of floats or not finite.
-            UsageError: a waveform without a sample rate.
-        """
+        """Transcribe one recording, a tensor ``(S,)`` too; see ``Transcriber.transcribe``."""
         if isinstance(audio, Tensor):
             audio = audio.detach().cpu().numpy()
         return super().transcribe(audio, sample_rate, options)

@@ -17,14 +17,14 @@ from asr.recordings import Recording
 from asr.runtime.engine import Engine, Part
 from asr.runtime.features import ArrayFeatures
 from asr.runtime.layout import HEAD, SUBSAMPLING, direction_name
-from asr.runtime.sweep import StretchSweep
+from asr.runtime.sweep import TOLERANCES, StretchSweep
 from asr.windows import Chunking, Window, cut_stretches
 
 Frames = NDArray[np.float32]
 T = TypeVar("T")
 # Stretches of a long recording that are read side by side, and the most seconds of each.
-STRETCHES = 16
-STRETCH_SECONDS = 20.0
+STRETCHES = 8
+STRETCH_SECONDS = 15.0
 
 
 class GraphAcoustic:
@@ -52,6 +52,7 @@ class GraphAcoustic:
         self._width = int(encoder["width"])
         self._directions = 2 if encoder["bidirectional"] else 1
         self._units = self._width // self._directions
+        self._tolerance = TOLERANCES[str((config.export or {}).get("precision", "fp32"))]
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="asr-encoder")
         self._subsampling = engine.load(folder / SUBSAMPLING)
@@ -135,15 +136,12 @@ class GraphAcoustic:
 
     def _subsampled(self, features: Sequence[Frames]) -> tuple[Frames, NDArray[np.int64]]:
         """Give padded encoder frames (B, U, D) that may be written to, and their counts (B,)."""
-        batch, lengths = _padded(features)
-        found = self._each(
-            [
-                lambda rows=rows: self._subsampling(batch[rows], lengths[rows])  # type: ignore[misc]
-                for rows in _split(len(batch), self._threads)
-            ]
-        )
-        hidden, counts = zip(*found, strict=True)
-        return np.concatenate(hidden), np.concatenate(counts)
+        # Convolutions gain nothing by batches, and their inner frames take the most memory.
+        jobs = [
+            lambda rows=rows: self._subsampling(rows[None], np.array([len(rows)]))[0][0]
+            for rows in features
+        ]
+        return _padded(self._each(jobs))
 
     def _classified(self, rows: Sequence[tuple[Frames, int]]) -> list[LogProbs]:
         """Turn encoder frames (U_i, D), so many of each, into log-probabilities (U_i, V)."""
@@ -175,7 +173,7 @@ class GraphAcoustic:
         done: Callable[[], None],
     ) -> None:
         """Run a direction of a layer over all frames, into a file of its own."""
-        sweep = StretchSweep(part, backward)
+        sweep = StretchSweep(part, backward, self._tolerance)
         state: Frames = np.zeros(self._units, np.float32)
         for group in groups[:: -1 if backward else 1]:
             hidden, _ = _padded([frames.read(*bound) for bound in group])

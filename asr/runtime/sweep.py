@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from asr.runtime.engine import Part
 
 Frames = NDArray[np.float32]
-# States this close are the same: products of other batches differ by as much.
-TOLERANCE = 1e-5
+# States this close are the same: products of other batches differ by as much, and those of 8-bit
+# integers by nearly a step of the 127 that a state is rounded to.
+TOLERANCES = {"fp32": 1e-5, "bf16": 1e-5, "int8": 5e-3}
 # Frames that are walked again before states are compared.
 _STEP = 24
 
@@ -28,11 +29,13 @@ class StretchSweep:
     Args:
         part: the graph of the direction.
         backward: whether it reads from the end.
+        tolerance: by how much states may differ and count as the same.
     """
 
-    def __init__(self, part: Part, backward: bool) -> None:
+    def __init__(self, part: Part, backward: bool, tolerance: float = TOLERANCES["fp32"]) -> None:
         self._part = part
         self._backward = backward
+        self._tolerance = tolerance
 
     def run(self, hidden: Frames, lengths: Sequence[int], state: Frames) -> tuple[Frames, Frames]:
         """Run over stretches that follow each other.
@@ -81,7 +84,7 @@ class StretchSweep:
                 end = finals[0, index]
                 before = output[row, span.start if self._backward else span.stop - 1].copy()
                 output[row, span] = found[index, : counts[index]]
-                if np.abs(end - before).max() <= TOLERANCE:
+                if np.abs(end - before).max() <= self._tolerance:
                     continue
                 if done + counts[index] == lengths[row]:
                     changed[row] = end

@@ -1,0 +1,258 @@
+"""Time exported models against eager torch.nn.GRU at batch 1 and against the floor of products.
+
+    python tools/benchmark/export.py compute --model runs/an4-gru/model --threads 2
+    python tools/benchmark/export.py files --model runs/an4-gru/model FOLDER --threads 2
+    python tools/benchmark/export.py random big     # makes a model of 20 M parameters to name above
+
+`compute` takes features to log-probabilities, batch 1 and 8, all contenders in turn. "eager" is the
+same model with torch.nn.GRU in its layers, at batch 1 its baseline; the floor is the time of all
+matrix products at the rate of one large product of that precision, ONNX Runtime's for integers.
+`files` runs `asr transcribe` as a process, from decoding the audio to written text, with start-up,
+and tells the most memory that it took.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from asr import Recognizer
+from asr.acoustic import TorchAcoustic
+from asr.export.folder import export_model
+from asr.export.graph import Graph
+from asr.export.products import add_unit_product
+from asr.model import CTCModel, build_model
+from asr.model_folder import load_model, save_model
+from asr.runtime.engine import OnnxEngine, computes_half, installed
+from asr.runtime.recognizer import ExportedRecognizer
+from asr.tokenizer import CharacterTokenizer
+from asr.transcriber import TranscribeOptions
+from asr.windows import Chunking
+
+PRODUCT_SIZE = 1024
+EXPORTED = {"onnx fp32": ("fp32", "onnx"), "onnx int8": ("int8", "onnx")}
+if installed("openvino"):
+    EXPORTED["openvino fp32"] = ("fp32", "openvino")
+    if computes_half():
+        EXPORTED["openvino bf16"] = ("bf16", "openvino")
+
+
+class EagerGRU(nn.Module):
+    """A layer as torch.nn.GRU runs it, with random weights."""
+
+    def __init__(self, gru: nn.Module, width: int, bidirectional: bool) -> None:
+        super().__init__()
+        units = width // (2 if bidirectional else 1)
+        self.gru = nn.GRU(width, units, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, lengths: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, final = self.gru(x, state)
+        return output, final
+
+
+def make_eager(model: CTCModel) -> CTCModel:
+    """Put torch.nn.GRU into the layers."""
+    for layer in model.encoder.layers:
+        layer.gru = EagerGRU(layer.gru, model.encoder.width, model.encoder.bidirectional)
+    return model.eval()
+
+
+def product_operations(model: CTCModel, frames: int) -> int:
+    """Operations of all matrix products and convolutions, for so many encoder frames."""
+    total = sum(
+        weight.numel()
+        for name, weight in model.named_parameters()
+        if weight.dim() > 1 and "convolutions" not in name
+    )
+    bands, thinned = model.features.n_mels, 1
+    for level, convolution in enumerate(model.encoder.subsampling.convolutions):
+        bands, thinned = (bands + 1) // 2, 2 ** (level + 1)
+        total += convolution.weight.numel() * bands * model.subsampling_factor // thinned
+    return 2 * total * frames
+
+
+def median_seconds(step: Callable[[], object], rounds: int) -> float:
+    """Median time of a step after one to warm up."""
+    step()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def product_rates(threads: int) -> dict[str, float]:
+    """Operations a second of one large product in float32 and of 8-bit integers."""
+    n = PRODUCT_SIZE
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    float_seconds = min(median_seconds(lambda: torch.mm(a, b), 3) for _ in range(5))
+    graph = Graph(precision="int8")
+    matrix = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
+    graph.add_node("Identity", [add_unit_product(graph, "weight", "x", matrix)], ["y"])
+    shape = (TensorProto.FLOAT, ["rows", n])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "product.onnx"
+        path.write_bytes(graph.model("p", {"x": shape}, {"y": shape}, {}).SerializeToString())
+        engine = OnnxEngine()
+        engine._options.intra_op_num_threads = threads
+        run = engine.load(path)
+    rows = np.random.default_rng(1).uniform(-1, 1, (n, n)).astype(np.float32)
+    integer_seconds = min(median_seconds(lambda: run(rows), 3) for _ in range(5))
+    return {"fp32": 2 * n**3 / float_seconds, "int8": 2 * n**3 / integer_seconds}
+
+
+def compute(args: argparse.Namespace) -> None:
+    """Print times from features to log-probabilities."""
+    model = load_model(args.model).model.eval()
+    rates = product_rates(args.threads)
+    print(f"{model.parameter_count() / 1e6:.1f} M parameters, {args.threads} threads, products at")
+    print(", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
+    eager = TorchAcoustic(make_eager(load_model(args.model).model))
+    contenders: dict[str, Callable[..., object]] = {
+        "eager nn.GRU": eager.classify,
+        "own GRU": TorchAcoustic(model).classify,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (precision, backend) in EXPORTED.items():
+            place = Path(folder) / precision
+            if not place.exists():
+                export_model(args.model, place, precision)
+            contenders[name] = ExportedRecognizer(place, backend, args.threads).acoustic.classify
+    frames = int(args.seconds * model.sample_rate / model.features.hop)
+    operations = product_operations(model, frames // model.subsampling_factor)
+    baseline = 0.0
+    print("batch  contender      ms  x eager at batch 1  x floor")
+    with torch.inference_mode():
+        for batch in (1, 8, 16):
+            rows = [torch.randn(frames // batch, model.features.n_mels) for _ in range(batch)]
+            arrays = [each.numpy() for each in rows]
+            for name, classify in contenders.items():
+                given = rows if name in ("eager nn.GRU", "own GRU") else arrays
+                seconds = median_seconds(lambda run=classify, x=given: run(x), args.rounds)
+                baseline = baseline or seconds
+                floor = operations / rates["int8" if "int8" in name else "fp32"]
+                print(
+                    f"{batch:5}  {name:13}  {1e3 * seconds:6.0f}  {baseline / seconds:18.2f}  "
+                    f"{seconds / floor:7.2f}",
+                    flush=True,
+                )
+
+
+def transcribe_eagerly(args: argparse.Namespace) -> None:
+    """Transcribe at batch 1 with torch.nn.GRU: the baseline of `files`, in a process of its own."""
+    torch.set_num_threads(args.threads)
+    recognizer = Recognizer.load(args.model, device="cpu")
+    make_eager(recognizer.model)
+    options = TranscribeOptions(batch_seconds=1e-3, chunking=Chunking(0.0))
+    for transcript in recognizer.transcribe_many(sorted(args.inputs), options=options):
+        print(len(transcript.text))
+
+
+# A process counts what the one that started it had in memory; so a small one starts each.
+_LAUNCH = """
+import resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3)
+sys.exit(code)
+"""
+
+
+def run_process(words: Iterable[str]) -> tuple[float, float]:
+    """Run a process; give its seconds and the megabytes that it took at most."""
+    launch = [sys.executable, "-S", "-c", _LAUNCH, *words]
+    result = subprocess.run(launch, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"it failed: {result.stderr}")
+    seconds, megabytes = map(float, result.stdout.split())
+    return seconds, megabytes
+
+
+def files(args: argparse.Namespace) -> None:
+    """Print times of whole runs."""
+    paths = [
+        str(path)
+        for each in map(Path, args.inputs)
+        for path in ([each] if each.is_file() else sorted(each.rglob("*.flac"))[: args.most])
+    ]
+    from asr.audio import probe_audio
+
+    seconds = sum(probe_audio(path).duration_seconds for path in paths)
+    print(f"{len(paths)} files, {seconds:.0f} s of audio, {args.threads} threads")
+    print("contender      seconds  audio/s  x eager  peak MB")
+    common = ["--threads", str(args.threads)]
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "list.txt"
+        listed.write_text("\n".join(str(Path(path).resolve()) for path in paths))
+        asr = [sys.executable, "-m", "asr", "transcribe", f"@{listed}", "-q", *common]
+        eager = [sys.executable, __file__, "eager", "--model", args.model, *common, *paths]
+        runs = {
+            "eager nn.GRU": eager,
+            "own GRU": [*asr, "-m", args.model, "-o", f"{folder}/own"],
+        }
+        for name, (precision, backend) in EXPORTED.items():
+            place = Path(folder) / precision
+            if not place.exists():
+                export_model(args.model, place, precision)
+            out = f"{folder}/{name.replace(' ', '-')}"
+            runs[name] = [*asr, "-m", str(place), "--backend", backend, "-o", out]
+        baseline = 0.0
+        for name, words in runs.items():
+            spent, peak = run_process(words)
+            baseline = baseline or spent
+            print(
+                f"{name:13}  {spent:7.1f}  {seconds / spent:7.0f}  {baseline / spent:7.2f}  "
+                f"{peak:7.0f}",
+                flush=True,
+            )
+
+
+def save_big(args: argparse.Namespace) -> None:
+    """Save a model of 20 M parameters with random weights."""
+    config = {
+        "features": {"n_mels": 80},
+        "encoder": {"layers": 4, "width": 1024, "reset": args.reset},
+    }
+    tokenizer = CharacterTokenizer(" ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
+    torch.manual_seed(0)
+    model = build_model(config, tokenizer.vocabulary_size)
+    save_model(args.folder, model, tokenizer, config)
+    print(f"{model.parameter_count() / 1e6:.1f} M parameters in {args.folder}")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for name, function in (("compute", compute), ("files", files), ("eager", transcribe_eagerly)):
+        verb = verbs.add_parser(name)
+        verb.set_defaults(run=function)
+        verb.add_argument("--model", required=True)
+        verb.add_argument("--threads", type=int, default=2)
+        verb.add_argument("--seconds", type=float, default=120.0)
+        verb.add_argument("--rounds", type=int, default=3)
+        verb.add_argument("--most", type=int, default=10_000)
+        if name != "compute":
+            verb.add_argument("inputs", nargs="+")
+    verb = verbs.add_parser("random")
+    verb.set_defaults(run=save_big)
+    verb.add_argument("folder")
+    verb.add_argument("--reset", default="after", choices=("before", "after"))
+    args = parser.parse_args()
+    if args.verb != "random":
+        torch.set_num_threads(args.threads)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -128,16 +128,16 @@ def open_engine(backend: str, precision: str, threads: int) -> Engine:
     Raises:
         UsageError: its library is not installed, or does not compute in this precision.
     """
+    if backend == "openvino" and precision == "int8":
+        raise UsageError(
+            "the 8-bit products of this model are ONNX Runtime's; give --backend onnx, or export "
+            "the model in fp32 for OpenVINO"
+        )
     library = {"onnx": "onnxruntime"}.get(backend, backend)
     if not installed(backend):
         raise UsageError(f"--backend {backend} needs the package {library}: pip install {library}")
     if backend == "onnx":
         return OnnxEngine()
-    if precision == "int8":
-        raise UsageError(
-            "the 8-bit products of this model are ONNX Runtime's; give --backend onnx, or export "
-            "the model in fp32 for OpenVINO"
-        )
     return OpenVinoEngine(threads, half=precision == "bf16" and computes_half())
 
 

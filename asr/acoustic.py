@@ -76,7 +76,7 @@ class TorchAcoustic:
         self.samples_per_frame = model.samples_per_frame
         self.subsampling_factor = model.subsampling_factor
         self.vocabulary_size = model.head.out_features
-        self.carries = not model.encoder.bidirectional
+        self.carrier = None if model.encoder.bidirectional else self
 
     def sweeps(self, chunking: Chunking) -> bool:
         """Tell whether recordings longer than a chunk are read layer by layer."""

@@ -29,6 +29,22 @@ _BATCHES_AHEAD = 8
 LogProbs = NDArray[np.float32]
 
 
+class Carrier(Protocol):
+    """Reads a recording's windows one after another, its states carried on."""
+
+    def start(self) -> Any:
+        """Give the state before the first window."""
+
+    def classify_next(
+        self, features: Sequence[Features], kept: Sequence[slice], states: Sequence[Any]
+    ) -> tuple[list[LogProbs], list[Any]]:
+        """Do as ``classify`` from given states, keep the frames asked for, give the states after.
+
+        Raises:
+            MemoryError: they are too many at once.
+        """
+
+
 class AcousticModel(Framing, Protocol):
     """What encodes: a model of torch, or an exported one in some runtime."""
 
@@ -41,26 +57,14 @@ class AcousticModel(Framing, Protocol):
         """Token ids V, the blank included."""
 
     @property
-    def carries(self) -> bool:
-        """Whether a recording's windows are read one after another, by ``classify_next``."""
+    def carrier(self) -> Carrier | None:
+        """What reads recordings window after window; None where windows stand for themselves."""
 
     def sweeps(self, chunking: Chunking) -> bool:
         """Tell whether recordings longer than a chunk are read by ``encode_long``."""
 
     def classify(self, features: Sequence[Features]) -> list[LogProbs]:
         """Turn the features ``(T_i, F)`` of several windows into log-probabilities ``(U_i, V)``.
-
-        Raises:
-            MemoryError: they are too many at once.
-        """
-
-    def start(self) -> Any:
-        """Give the state before the first window."""
-
-    def classify_next(
-        self, features: Sequence[Features], kept: Sequence[slice], states: Sequence[Any]
-    ) -> tuple[list[LogProbs], list[Any]]:
-        """Do as ``classify`` from given states, keep the frames asked for, give the states after.
 
         Raises:
             MemoryError: they are too many at once.
@@ -245,10 +249,10 @@ class Encoding:
 
     def _classify(self, batch: "Sequence[_Task]") -> None:
         features = [task.features for task in batch]
-        if self._model.carries:
+        if (carrier := self._model.carrier) is not None:
             states = [task.reading.state for task in batch]
             kept = [task.kept for task in batch]
-            found, states = self._model.classify_next(features, kept, states)
+            found, states = carrier.classify_next(features, kept, states)
             for task, state in zip(batch, states, strict=True):
                 task.reading.state = state
         else:
@@ -262,7 +266,7 @@ class _Reading:
 
     def __init__(self, recording: Recording, model: AcousticModel, chunking: Chunking) -> None:
         self.recording = recording
-        self.carries = model.carries
+        self.carries = model.carrier is not None
         self.finished = False
         self.last: Window | None = None
         cut = cut_stretches if self.carries else cut_windows
@@ -270,7 +274,7 @@ class _Reading:
         self._next = next(self._windows, None)
         self._cutter = FeatureCutter(recording)
         self._joiner = Joiner()
-        self.state = model.start() if self.carries else None
+        self.state = None if model.carrier is None else model.carrier.start()
 
     def tasks(self) -> "Iterator[_Task]":
         """Yield the next windows with their features; a failure or an end without any."""

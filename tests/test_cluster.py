@@ -165,7 +165,8 @@ def test_a_lost_process_is_told_from_other_failures(tmp_path):
 
     told = explain_lost_process(lost, Two())  # type: ignore[arg-type]  # Only these are asked for.
     assert "rank 1 of 2 lost another process in epoch 5 after 70 steps" in str(told)
-    assert explain_lost_process(RuntimeError("shapes differ"), Two()) is None  # type: ignore[arg-type]
+    other = explain_lost_process(RuntimeError("shapes differ"), Two())  # type: ignore[arg-type]  # As above.
+    assert other is None
 
 
 def test_only_the_first_rank_judges_a_folder_in_the_making(tmp_path, monkeypatch):

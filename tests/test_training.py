@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_training
 import torch
 from tiny_training import weights
 
@@ -59,17 +60,8 @@ def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
         if not (folder / f"{speaker}.jsonl").exists():
             folder.mkdir(exist_ok=True)
             tone_corpus(folder, count, speaker)
-    config: dict[str, Any] = {
-        "name": "tones",
-        "seed": 3,
-        "output_dir": str(folder / "run"),
-        "data": {
-            "train": str(folder / "train.jsonl"),
-            "valid": str(folder / "valid.jsonl"),
-            "batch_seconds": 4,
-            "workers": 0,
-        },
-        "tokenizer": {"kind": "characters", "vocabulary_size": None},
+    base = {
+        "data__batch_seconds": 4,
         "model": TINY_MODEL,
         "augment": {
             "speed": [0.9, 1.0, 1.1],
@@ -77,23 +69,10 @@ def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
             "specaugment": {"frequency_width": 4, "time_width": 4},
         },
         "auxiliary": {"phonemes": {"layer": 1}},
-        "optimizer": {"lr": 5e-3, "warmup_steps": 5, "average_decay": 0.9},
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_epochs": 2,
-            "gradient_clip_val": 5.0,
-            "log_every_n_steps": 1,
-        },
-        "checkpoint": {"every_steps": 1000},
+        "optimizer__average_decay": 0.9,
+        "logging": {},
     }
-    for key, value in changes.items():
-        section, _, name = key.partition("__")
-        if name:
-            config[section] = {**config[section], name: value}
-        else:
-            config[section] = value
-    return config
+    return tiny_training.configuration(folder, **{**base, **changes})
 
 
 def test_tones_are_learned_and_the_exported_model_transcribes_them(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ class GraphAcoustic:
         ModelFolderError: a graph is missing or broken.
     """
 
-    carries = False
+    # An encoder of one direction is swept through long recordings as well.
+    carrier = None
 
     def __init__(self, folder: Path, config: ModelConfig, engine: Engine, threads: int) -> None:
         encoder = config.model["encoder"]
@@ -66,15 +68,6 @@ class GraphAcoustic:
         """Tell whether recordings longer than a chunk are read layer by layer."""
         return chunking.overlap_seconds is None or self._directions == 1
 
-    def start(self) -> None:
-        """Give the state before the first window: windows are never read one after another."""
-
-    def classify_next(
-        self, features: Sequence[Frames], kept: Sequence[slice], states: Sequence[Any]
-    ) -> tuple[list[LogProbs], list[Any]]:
-        """Refuse: long recordings are read layer by layer."""
-        raise NotImplementedError("an exported model carries no states from window to window")
-
     def classify(self, features: Sequence[Frames]) -> list[LogProbs]:
         """Turn the features ``(T_i, F)`` of several windows into log-probabilities ``(U_i, V)``."""
         hidden, counts = self._subsampled(features)
@@ -82,16 +75,14 @@ class GraphAcoustic:
         for layer in self._layers:
             outputs = self._each(
                 [
-                    lambda part=part, rows=rows: part(  # type: ignore[misc]
-                        hidden[rows], counts[rows], self._nothing(rows.stop - rows.start)
-                    )[0]
+                    partial(part, hidden[rows], counts[rows], self._nothing(rows.stop - rows.start))
                     for part in layer
                     for rows in parts
                 ]
             )
             for d in range(self._directions):
                 units = slice(d * self._units, (d + 1) * self._units)
-                for rows, output in zip(parts, outputs[d * len(parts) :], strict=False):
+                for rows, (output, _) in zip(parts, outputs[d * len(parts) :], strict=False):
                     hidden[rows, :, units] += output
         return self._classified(list(zip(hidden, counts.tolist(), strict=True)))
 
@@ -117,8 +108,14 @@ class GraphAcoustic:
             for layer in self._layers:
                 self._each(
                     [
-                        lambda d=d, part=part: self._sweep(  # type: ignore[misc]
-                            part, d == 1, groups, frames, sides[d], lambda: progress(share)
+                        partial(
+                            self._sweep,
+                            part,
+                            d == 1,
+                            groups,
+                            frames,
+                            sides[d],
+                            lambda: progress(share),
                         )
                         for d, part in enumerate(layer)
                     ]

@@ -61,14 +61,14 @@ class _FolderCache(FunctionCache):
     """
 
     def _index_key(self, *args: Any) -> tuple[Any, ...]:
-        key: tuple[Any, ...] = super()._index_key(*args)  # type: ignore[no-untyped-call]
+        key: tuple[Any, ...] = super()._index_key(*args)  # type: ignore[no-untyped-call]  # numba
         return (*key, _folder_digest())
 
 
 def _kept(function: Callable[..., Any], made: Any) -> Any:
     # Where neither the package's folder nor the user's can be written, each process compiles.
     try:
-        made._cache = _FolderCache(function)  # type: ignore[no-untyped-call]
+        made._cache = _FolderCache(function)  # type: ignore[no-untyped-call]  # numba
     except RuntimeError:
         return made
     return made

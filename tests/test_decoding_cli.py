@@ -315,3 +315,10 @@ def test_true_word_times_fit_the_offset(call, place, model, tmp_path):
         "evaluate", place / "dev.jsonl", "-m", model, "--word-times", tmp_path / "true.ctm"
     )
     assert "starts 0 ms, 100.0 % within 100 ms" in found[1]
+    (tmp_path / "empty.ctm").write_text("")
+    code, out, err = call(
+        "evaluate", place / "dev.jsonl", "-m", model, "--word-times", tmp_path / "empty.ctm"
+    )
+    # It is told before anything is transcribed.
+    assert (code, out) == (2, "")
+    assert "empty.ctm hold no word; expected ctm" in err

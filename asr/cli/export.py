@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the exported model, if it recognises as well as it must."""
     for package in ("onnx", *(("onnxruntime",) if args.check else ())):
         if find_spec(package) is None:
-            raise UsageError(f"asr export needs the package {package}: {INSTALL_HINT}")
+            raise UsageError(f"the package {package} is needed: {INSTALL_HINT}")
     from asr.export.folder import export_model
 
     check = _wer_check(args) if args.check else None

@@ -1,6 +1,6 @@
 """Times of recognised words against true ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -81,14 +81,14 @@ def start_errors(words: Mapping[str, Sequence[TimedText]], truth: Truth) -> Star
     return StartErrors(tuple(errors))
 
 
-def read_word_times(names: Iterable[str]) -> Truth:
+def read_word_times(names: Sequence[str]) -> Truth:
     """Read true times of words.
 
     Args:
         names: ctm files whose first column is the utterance's id, or folders that hold such.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or no word in any.
         ScoringError: a file is broken.
     """
     truth: dict[str, list[tuple[float, str]]] = {}
@@ -101,4 +101,8 @@ def read_word_times(names: Iterable[str]) -> Truth:
             for identity, times in timed.word_times.items():
                 words = timed.texts[identity].split()
                 truth[identity] = [(start, w) for (start, _), w in zip(times, words, strict=True)]
+    if not truth:
+        raise UsageError(
+            f"{', '.join(names)} hold no word; expected ctm: ID CHANNEL START ... WORD"
+        )
     return truth

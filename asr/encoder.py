@@ -53,6 +53,24 @@ def halved(lengths: Tensor) -> Tensor:
     return (lengths + 1) // 2
 
 
+class UtteranceDropout(nn.Dropout1d):
+    """Dropout that drops the same values of all frames of an utterance.
+
+    Source: Gal and Ghahramani 2016, arXiv 1512.05287 (variational dropout); Merity et al. 2018,
+    arXiv 1708.02182, section 4.2 (locked dropout).
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(B, U, D)`` to ``(B, U, D)``; each utterance has a mask ``(D,)``."""
+        return super().forward(hidden.transpose(1, 2)).transpose(1, 2)
+
+
+DROPOUTS: dict[str, type[nn.Dropout | nn.Dropout1d]] = {
+    "frame": nn.Dropout,
+    "utterance": UtteranceDropout,
+}
+
+
 class ResidualGRU(nn.Module):
     """One layer: x + dropout(GRU(norm(x))), normalised before and not after (pre-norm).
 
@@ -61,6 +79,8 @@ class ResidualGRU(nn.Module):
         reset: where the GRU's reset gate acts, ``"before"`` or ``"after"`` the recurrent product.
         bidirectional: whether a second direction reads from the end.
         dropout: probability to drop an output value in training.
+        dropout_mask: as for ``GRUEncoder``.
+        weight_drop: as for ``GRUEncoder``.
         checkpoint_frames: as for ``GRUEncoder``.
     """
 
@@ -70,6 +90,8 @@ class ResidualGRU(nn.Module):
         reset: str,
         bidirectional: bool,
         dropout: float,
+        dropout_mask: str,
+        weight_drop: float,
         checkpoint_frames: int | None,
     ) -> None:
         super().__init__()
@@ -84,8 +106,9 @@ class ResidualGRU(nn.Module):
             bidirectional=bidirectional,
             orthogonal=True,
             checkpoint_frames=checkpoint_frames,
+            weight_drop=weight_drop,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = DROPOUTS[dropout_mask](dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
@@ -111,6 +134,9 @@ class GRUEncoder(nn.Module):
         reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
+        dropout_mask: what is dropped at once: ``"frame"``: each frame's values by themselves;
+            ``"utterance"``: the same values of all its frames.
+        weight_drop: probability to drop a recurrent weight in training, for all steps of a batch.
         checkpoint_frames: to train on long utterances in little memory, encoder frames of a segment
             whose gates are computed again in the backward pass; None: all are kept.
     """
@@ -125,13 +151,20 @@ class GRUEncoder(nn.Module):
         reset: str = "after",
         bidirectional: bool = True,
         dropout: float = 0.1,
+        dropout_mask: str = "frame",
+        weight_drop: float = 0.0,
         checkpoint_frames: int | None = None,
     ) -> None:
         super().__init__()
         if reset not in ("before", "after"):
             raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"model.encoder.dropout is {dropout}; expected a share in [0, 1)")
+        for name, share in (("dropout", dropout), ("weight_drop", weight_drop)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"model.encoder.{name} is {share}; expected a share in [0, 1)")
+        if dropout_mask not in DROPOUTS:
+            raise ConfigError(
+                f"model.encoder.dropout_mask is '{dropout_mask}'; expected 'frame' or 'utterance'"
+            )
         if checkpoint_frames is not None and checkpoint_frames < 1:
             raise ConfigError(
                 f"model.encoder.checkpoint_frames is {checkpoint_frames}; expected 1 or more, or "
@@ -143,9 +176,11 @@ class GRUEncoder(nn.Module):
         self.bidirectional = bidirectional
         self.subsampling_factor = subsampling
         self.subsampling = Subsampling(n_mels, width, subsampling, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = DROPOUTS[dropout_mask](dropout)
         self.layers = nn.ModuleList(
-            ResidualGRU(width, reset, bidirectional, dropout, checkpoint_frames)
+            ResidualGRU(
+                width, reset, bidirectional, dropout, dropout_mask, weight_drop, checkpoint_frames
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from asr.errors import ConfigError
 from asr.gru import GRU
+from asr.gru.backend import force_backend
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,42 @@ def test_threads_change_nothing_and_are_put_back() -> None:
         torch.set_num_threads(before)
     for output in outputs:
         torch.testing.assert_close(output, outputs[0], rtol=0, atol=1e-14)
+
+
+@both_forms
+@pytest.mark.parametrize(("backend", "frames"), [("torch", None), ("torch", 3), ("cudnn", None)])
+def test_weight_drop_trains_the_weights_that_were_not_dropped(
+    reset: str, backend: str, frames: int | None
+) -> None:
+    share = 0.25
+    gru = GRU(
+        *(5, 24, 2), reset=reset, bidirectional=True, weight_drop=share, checkpoint_frames=frames
+    )
+    plain = GRU(5, 24, 2, reset=reset, bidirectional=True)
+    raw = {name: value.clone() for name, value in gru.state_dict().items()}
+    plain.load_state_dict(raw)
+    x, lengths, seeds = torch.randn(3, 7, 5), torch.tensor([7, 3, 1]), torch.randn(3, 7, 48)
+    with force_backend(backend):
+        output, _ = gru(x, lengths)
+        grads = dict(
+            zip(raw, torch.autograd.grad(output, list(gru.parameters()), seeds), strict=True)
+        )
+        assert not torch.equal(gru(x, lengths)[0], output)
+    # A dropped weight has no gradient at all; the others are larger by what the dropped ones lack.
+    scales = {name: (grads[name] != 0) / (1 - share) for name in raw if "recurrent" in name}
+    for name, scale in scales.items():
+        if name.endswith("weight_recurrent"):
+            assert scale.mean() == pytest.approx(1, abs=0.05)
+            plain.get_parameter(name).data.mul_(scale)
+    expected, _ = plain(x, lengths)
+    torch.testing.assert_close(output, expected, rtol=0, atol=2e-6)
+    wanted = torch.autograd.grad(expected, list(plain.parameters()), seeds)
+    for name, grad in zip(raw, wanted, strict=True):
+        scale = scales[name] if name.endswith("weight_recurrent") else 1
+        torch.testing.assert_close(grads[name], grad * scale, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, raw[name]) for name, value in gru.state_dict().items())
+    plain.load_state_dict(raw)
+    assert torch.equal(gru.eval()(x, lengths)[0], plain(x, lengths)[0])
 
 
 def test_dropout_acts_between_layers_and_only_in_training() -> None:

@@ -28,7 +28,8 @@ from asr.training.checkpoints import Every
 from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
-from asr.training.parts import auxiliary_losses, feature_augmentation
+from asr.training.parts import feature_augmentation
+from asr.training.tasks import auxiliary_losses
 from asr.training.trainer import make_trainer
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +132,14 @@ def test_every_config_is_composed_and_built(override, data):
 @pytest.mark.parametrize("name", ["auto", "cpu", "debug"])
 def test_trainers_that_need_no_gpu_are_built(name, tmp_path):
     make_trainer(composed(f"trainer={name}")["trainer"], tmp_path, [], [])
+
+
+def test_auxiliary_losses_go_together():
+    override = "auxiliary=[phonemes,consistency,smoothing]"
+    found = composed(override, "auxiliary.consistency.scale=0.1")["auxiliary"]
+    assert found.keys() == {"phonemes", "consistency", "smoothing"}
+    assert found["consistency"] == {"scale": 0.1, "time_mask_factor": 2.5}
+    assert found["phonemes"] == composed("auxiliary=phonemes")["auxiliary"]["phonemes"]
 
 
 def test_all_options_of_a_group_have_the_same_keys():

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss, guided_ctc_loss
 from asr.data import Batch
-from asr.decoding import greedy_decode
 from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
-from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
 from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
@@ -25,10 +23,10 @@ from asr.training.data import data_of
 from asr.training.guide import Guidance, TimingGuide
 from asr.training.optimizer import clip_apart, make_adamw
 from asr.training.schedule import Schedule
+from asr.training.smoothing import Smoothing
+from asr.training.validation import ValidationTally
 
 REDUCTIONS = ("utterance", "token")
-# Reference and hypothesis pairs kept for the report of each epoch.
-SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ class CTCTraining(lightning.LightningModule):
         intermediate: the tokens' loss on inner layers too, if given.
         consistency: makes two augmented views of each utterance agree, if given.
         guide: tells when each token is said, if given.
+        smoothing: keeps distributions of frames from becoming too sure, if given.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -77,6 +76,7 @@ class CTCTraining(lightning.LightningModule):
         intermediate: IntermediateLoss | None = None,
         consistency: Consistency | None = None,
         guide: TimingGuide | None = None,
+        smoothing: Smoothing | None = None,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -100,6 +100,7 @@ class CTCTraining(lightning.LightningModule):
         self.intermediate = intermediate
         self.consistency = consistency
         self.guide = guide
+        self.smoothing = smoothing
         for masks in augment:
             if consistency and isinstance(masks, SpecAugment):
                 consistency.strengthen(masks)
@@ -112,9 +113,7 @@ class CTCTraining(lightning.LightningModule):
         self.reduction = reduction
         self.infeasible: set[str] = set()
         self.without_phonemes: set[str] = set()
-        self.samples: list[tuple[str, str, str]] = []
-        self._words = self._characters = ErrorCounts()
-        self._loss = (0.0, 0)
+        self.tally = ValidationTally(tokenizer)
         self.step_loss = float("nan")  # Mean over the utterances of all ranks.
         self._epoch_loss = (0.0, 0)
 
@@ -248,6 +247,10 @@ class CTCTraining(lightning.LightningModule):
             result, _ = guided_ctc_loss(log_probs, lengths, *tokens, offsets)
         self._note_infeasible(batch, result, self.infeasible)
         losses = result.losses
+        if self.smoothing:
+            # What has no alignment teaches nothing; it is named instead.
+            smoothed = self.smoothing(losses, log_probs, lengths)
+            losses = torch.where(result.feasible, smoothed, 0.0)
         if self.intermediate:
             told = [self.model.inner_log_probs(inner[n]) for n in self.intermediate.layers]
             losses = self.intermediate(losses, [ctc_loss(p, lengths, *tokens) for p in told])
@@ -259,7 +262,6 @@ class CTCTraining(lightning.LightningModule):
             losses = (1 - share) * losses + share * second.losses
         if self.consistency:
             apart = self.consistency(log_probs, lengths)
-            # What has no alignment teaches nothing; it is named instead.
             losses = losses + self.consistency.scale * torch.where(result.feasible, apart, 0.0)
         return losses.view(views, -1).mean(dim=0)
 
@@ -291,9 +293,7 @@ class CTCTraining(lightning.LightningModule):
                     names.add(identity)
 
     def on_validation_epoch_start(self) -> None:
-        self._words = self._characters = ErrorCounts()
-        self._loss = (0.0, 0)
-        self.samples = []
+        self.tally = ValidationTally(self.tokenizer)
 
     def validation_step(  # type: ignore[override]  # Callbacks get what it returns.
         self, batch: Batch, batch_idx: int
@@ -303,35 +303,18 @@ class CTCTraining(lightning.LightningModule):
             # It only keeps an otherwise idle rank in step.
             return None
         log_probs, lengths = self.result(batch.waveforms, batch.sample_lengths)
-        result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
-        total, count = self._loss
-        self._loss = (total + float(result.losses.sum()), count + len(batch.ids))
-        hypotheses = greedy_decode(log_probs.cpu(), lengths.cpu())
-        for identity, reference, hypothesis in zip(batch.ids, batch.texts, hypotheses, strict=True):
-            text = self.tokenizer.decode(hypothesis.tokens)
-            self._words += count_errors(reference.split(), text.split())
-            self._characters += count_errors(list(reference), list(text))
-            # The ids that sort first, so the same utterances are shown after every epoch.
-            self.samples = sorted([*self.samples, (identity, reference, text)])[:SAMPLES]
+        self.tally.add(batch, log_probs, lengths)
         return Validated(log_probs, lengths)
 
     def on_validation_epoch_end(self) -> None:
-        """Sum counts over ranks: the error rate is that of one process over the whole set."""
-        loss, count = self._loss
-        local = [loss, count, *_counts(self._words), *_counts(self._characters)]
-        totals = torch.tensor(local, dtype=torch.float64)
-        if self.trainer.world_size > 1:
-            totals = totals.to(self.device, torch.float32 if self.device.type == "mps" else None)
-            totals = self.trainer.strategy.reduce(totals, reduce_op="sum").cpu()
-        values = totals.tolist()
-        words = ErrorCounts(*(round(value) for value in values[2:6]))
-        characters = ErrorCounts(*(round(value) for value in values[6:10]))
-        metrics = {
-            "val/loss": values[0] / max(1.0, values[1]),
-            "val/wer": 100 * words.rate,
-            "val/cer": 100 * characters.rate,
-        }
-        self.log_dict(metrics, rank_zero_only=False)
+        """Log the figures of the whole set."""
+        self.log_dict(self.tally.metrics(self._sum_over_ranks), rank_zero_only=False)
+
+    def _sum_over_ranks(self, totals: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return totals
+        totals = totals.to(self.device, torch.float32 if self.device.type == "mps" else None)
+        return self.trainer.strategy.reduce(totals, reduce_op="sum").cpu()
 
     def state_summary(self) -> Mapping[str, Any]:
         """Give the figures of the last epoch as plain numbers."""
@@ -344,7 +327,3 @@ class CTCTraining(lightning.LightningModule):
         }
         found = {name: float(metrics[key]) for name, key in names.items() if key in metrics}
         return {"loss": self._epoch_loss[0] / max(1, self._epoch_loss[1]), **found}
-
-
-def _counts(counts: ErrorCounts) -> list[int]:
-    return [counts.substitutions, counts.deletions, counts.insertions, counts.correct]

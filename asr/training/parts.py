@@ -17,15 +17,13 @@ from asr.manifest import Utterance, read_manifest
 from asr.model import CTCModel, build_model
 from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
-from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.averaging import KeptWeights
 from asr.training.checkpoints import Every
-from asr.training.consistency import Consistency
 from asr.training.data import SpeechData
-from asr.training.guide import TimingGuide
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
+from asr.training.tasks import auxiliary_losses
 
 SECTIONS = (
     "name",
@@ -156,52 +154,6 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
         found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))
     if (masks := options.get("specaugment")) is not None:
         found.append(build(SpecAugment, masks, "augment.specaugment"))
-    return found
-
-
-def auxiliary_losses(
-    options: Mapping[str, Any],
-    train_set: Sequence[Utterance],
-    model: CTCModel,
-    tokenizer: Tokenizer,
-) -> dict[str, nn.Module | None]:
-    """Build what is learned beside the tokens, as the config asks.
-
-    Args:
-        options: the config's ``auxiliary``.
-        train_set: tells the words.
-        model: tells the size and number of its layers.
-        tokenizer: tells which tokens make a sound.
-
-    Returns:
-        Arguments of ``CTCTraining``.
-
-    Raises:
-        ConfigError: an unknown key or an impossible value.
-    """
-    check_keys(options, ("phonemes", "intermediate", "consistency", "guide"), "auxiliary")
-    width, depth = model.encoder.width, len(model.encoder.layers)
-    found: dict[str, nn.Module | None] = {}
-    if (own := options.get("phonemes")) is not None:
-        texts = [utterance.text for utterance in train_set]
-        where = "auxiliary.phonemes"
-        found["phonemes"] = task = build(PhonemeLoss, own, where, texts=texts, width=width)
-        if not 1 <= task.layer <= depth:
-            raise ConfigError(f"{where}.layer is {task.layer}; the encoder has layers 1 to {depth}")
-    if (own := options.get("intermediate")) is not None:
-        where = "auxiliary.intermediate"
-        found["intermediate"] = build(IntermediateLoss, own, where, depth=depth)
-    if (own := options.get("consistency")) is not None:
-        found["consistency"] = build(Consistency, own, "auxiliary.consistency")
-    if (own := options.get("guide")) is not None:
-        found["guide"] = build(
-            TimingGuide,
-            own,
-            "auxiliary.guide",
-            features=model.features,
-            pieces=tokenizer.pieces,
-            subsampling=model.encoder.subsampling_factor,
-        )
     return found
 
 

@@ -131,9 +131,11 @@ class Report(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     # Two spaces at a line's end break it in TensorBoard's Markdown.
-                    pairs = "\n\n".join("  \n".join(sample) for sample in module.samples)
+                    pairs = "\n\n".join("  \n".join(sample) for sample in module.tally.samples)
                     logger.experiment.add_text("valid/samples", pairs, trainer.global_step)
-            print(_epoch_lines(record, module.samples, infeasible, without_phonemes), flush=True)
+            print(
+                _epoch_lines(record, module.tally.samples, infeasible, without_phonemes), flush=True
+            )
 
     def on_exception(
         self,

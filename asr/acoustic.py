@@ -76,11 +76,14 @@ class TorchAcoustic:
         self.samples_per_frame = model.samples_per_frame
         self.subsampling_factor = model.subsampling_factor
         self.vocabulary_size = model.head.out_features
-        self.carrier = None if model.encoder.bidirectional else self
+        encoder = model.encoder
+        self.carrier = self if encoder.carries_states and not encoder.bidirectional else None
 
     def sweeps(self, chunking: Chunking) -> bool:
         """Tell whether recordings longer than a chunk are read layer by layer."""
-        return self._model.encoder.bidirectional and chunking.overlap_seconds is None
+        encoder = self._model.encoder
+        both_ways = encoder.bidirectional and encoder.carries_states
+        return both_ways and chunking.overlap_seconds is None
 
     def classify(self, features: Sequence[Tensor]) -> list[LogProbs]:
         """Turn the features ``(T_i, F)`` of several windows into log-probabilities ``(U_i, V)``.

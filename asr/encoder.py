@@ -1,6 +1,6 @@
 """The encoder: convolutions thin out the frames, a stack of residual GRU layers reads them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,18 +71,28 @@ DROPOUTS: dict[str, type[nn.Dropout | nn.Dropout1d]] = {
 }
 
 
-class ResidualGRU(nn.Module):
-    """One layer: x + dropout(GRU(norm(x))), normalised before and not after (pre-norm).
+class ResidualLayer(nn.Module):
+    """One layer: x + dropout(recurrent(norm(x))), normalised before and not after (pre-norm).
 
     Args:
         width: size of a frame, D; each direction gets its share of it.
-        reset: where the GRU's reset gate acts, ``"before"`` or ``"after"`` the recurrent product.
         bidirectional: whether a second direction reads from the end.
         dropout: probability to drop an output value in training.
-        dropout_mask: as for ``GRUEncoder``.
-        weight_drop: as for ``GRUEncoder``.
-        checkpoint_frames: as for ``GRUEncoder``.
+        dropout_mask: as for ``Encoder``.
     """
+
+    def __init__(self, width: int, bidirectional: bool, dropout: float, dropout_mask: str) -> None:
+        super().__init__()
+        directions = 2 if bidirectional else 1
+        if width % directions:
+            raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
+        self.units = width // directions
+        self.norm = nn.LayerNorm(width)
+        self.dropout = DROPOUTS[dropout_mask](dropout)
+
+
+class ResidualGRU(ResidualLayer):
+    """A layer of a ``GRUEncoder``, whose arguments it takes."""
 
     def __init__(
         self,
@@ -94,21 +104,16 @@ class ResidualGRU(nn.Module):
         weight_drop: float,
         checkpoint_frames: int | None,
     ) -> None:
-        super().__init__()
-        directions = 2 if bidirectional else 1
-        if width % directions:
-            raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
-        self.norm = nn.LayerNorm(width)
+        super().__init__(width, bidirectional, dropout, dropout_mask)
         self.gru = GRU(
             width,
-            width // directions,
+            self.units,
             reset=reset,
             bidirectional=bidirectional,
             orthogonal=True,
             checkpoint_frames=checkpoint_frames,
             weight_drop=weight_drop,
         )
-        self.dropout = DROPOUTS[dropout_mask](dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
@@ -122,53 +127,47 @@ class ResidualGRU(nn.Module):
         return hidden + self.dropout(output), final
 
 
-class GRUEncoder(nn.Module):
-    """Subsampling and a stack of residual, bidirectional GRU layers.
+class Encoder(nn.Module):
+    """Subsampling and a stack of residual recurrent layers of some kind.
 
     Args:
         n_mels: bands of the features, F.
-        layers: number of GRU layers.
+        layers: number of layers.
+        layer: makes one.
         width: size of an encoder frame, D; both directions together.
         subsampling: 2 or 4 feature frames to an encoder frame.
         channels: channels of the subsampling convolutions.
-        reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
         dropout_mask: what is dropped at once: ``"frame"``: each frame's values by themselves;
             ``"utterance"``: the same values of all its frames.
         weight_drop: probability to drop a recurrent weight in training, for all steps of a batch.
-        checkpoint_frames: to train on long utterances in little memory, encoder frames of a segment
-            whose gates are computed again in the backward pass; None: all are kept.
     """
+
+    carries_states = False
+    """Whether the layers can hand their states on from one stretch of a recording to the next."""
 
     def __init__(
         self,
         n_mels: int,
-        layers: int = 3,
-        width: int = 384,
-        subsampling: int = 4,
-        channels: int = 32,
-        reset: str = "after",
-        bidirectional: bool = True,
-        dropout: float = 0.1,
-        dropout_mask: str = "frame",
-        weight_drop: float = 0.0,
-        checkpoint_frames: int | None = None,
+        layers: int,
+        layer: Callable[[], ResidualLayer],
+        *,
+        width: int,
+        subsampling: int,
+        channels: int,
+        bidirectional: bool,
+        dropout: float,
+        dropout_mask: str,
+        weight_drop: float,
     ) -> None:
         super().__init__()
-        if reset not in ("before", "after"):
-            raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
         for name, share in (("dropout", dropout), ("weight_drop", weight_drop)):
             if not 0 <= share < 1:
                 raise ConfigError(f"model.encoder.{name} is {share}; expected a share in [0, 1)")
         if dropout_mask not in DROPOUTS:
             raise ConfigError(
                 f"model.encoder.dropout_mask is '{dropout_mask}'; expected 'frame' or 'utterance'"
-            )
-        if checkpoint_frames is not None and checkpoint_frames < 1:
-            raise ConfigError(
-                f"model.encoder.checkpoint_frames is {checkpoint_frames}; expected 1 or more, or "
-                "null to keep all gates"
             )
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
@@ -177,12 +176,7 @@ class GRUEncoder(nn.Module):
         self.subsampling_factor = subsampling
         self.subsampling = Subsampling(n_mels, width, subsampling, channels)
         self.dropout = DROPOUTS[dropout_mask](dropout)
-        self.layers = nn.ModuleList(
-            ResidualGRU(
-                width, reset, bidirectional, dropout, dropout_mask, weight_drop, checkpoint_frames
-            )
-            for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(layer() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def frame_lengths(self, feature_lengths: Tensor) -> Tensor:
@@ -226,11 +220,64 @@ class GRUEncoder(nn.Module):
         hidden, lengths = self.subsampling(features, lengths)
         hidden = self.dropout(hidden)
         inner = {}
-        for number, gru in enumerate(self.layers, start=1):
-            hidden = gru(hidden, lengths)
+        for number, layer in enumerate(self.layers, start=1):
+            hidden = layer(hidden, lengths)
             if number in layers:
                 inner[number] = hidden
         return self.norm(hidden), inner, lengths
+
+
+class GRUEncoder(Encoder):
+    """Subsampling and a stack of residual, bidirectional GRU layers.
+
+    Args:
+        n_mels: as for ``Encoder``, like all that is not named here.
+        reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
+        checkpoint_frames: to train on long utterances in little memory, encoder frames of a segment
+            whose gates are computed again in the backward pass; None: all are kept.
+    """
+
+    carries_states = True
+
+    def __init__(
+        self,
+        n_mels: int,
+        layers: int = 3,
+        width: int = 384,
+        subsampling: int = 4,
+        channels: int = 32,
+        reset: str = "after",
+        bidirectional: bool = True,
+        dropout: float = 0.1,
+        dropout_mask: str = "frame",
+        weight_drop: float = 0.0,
+        checkpoint_frames: int | None = None,
+    ) -> None:
+        if reset not in ("before", "after"):
+            raise ConfigError(f"model.encoder.reset is '{reset}'; expected 'before' or 'after'")
+        if checkpoint_frames is not None and checkpoint_frames < 1:
+            raise ConfigError(
+                f"model.encoder.checkpoint_frames is {checkpoint_frames}; expected 1 or more, or "
+                "null to keep all gates"
+            )
+
+        def layer() -> ResidualGRU:
+            return ResidualGRU(
+                width, reset, bidirectional, dropout, dropout_mask, weight_drop, checkpoint_frames
+            )
+
+        super().__init__(
+            n_mels,
+            layers,
+            layer,
+            width=width,
+            subsampling=subsampling,
+            channels=channels,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            dropout_mask=dropout_mask,
+            weight_drop=weight_drop,
+        )
 
     def carry_on(
         self, features: Tensor, lengths: Tensor, kept: Sequence[slice], states: Tensor | None

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asr.encoder import GRUEncoder
+from asr.encoder import Encoder, GRUEncoder
 from asr.errors import ConfigError
 from asr.features import LogMel
+from asr.lstm import LSTMEncoder
 from asr.schema import build, check_keys, defaults, section
 
-ENCODERS = {"gru": GRUEncoder}
+ENCODERS: dict[str, type[Encoder]] = {"gru": GRUEncoder, "lstm": LSTMEncoder}
 
 
 class CTCModel(nn.Module):
@@ -23,7 +24,7 @@ class CTCModel(nn.Module):
         vocabulary_size: number V of token ids, the blank (0) included.
     """
 
-    def __init__(self, features: LogMel, encoder: GRUEncoder, vocabulary_size: int) -> None:
+    def __init__(self, features: LogMel, encoder: Encoder, vocabulary_size: int) -> None:
         super().__init__()
         self.features = features
         self.encoder = encoder
@@ -92,7 +93,7 @@ class CTCModel(nn.Module):
         Args:
             features: ``(B, T, F)``, normalised.
             lengths: ``(B,)``, int64, in feature frames.
-            layers: as for ``GRUEncoder.with_inner_frames``.
+            layers: as for ``Encoder.with_inner_frames``.
 
         Returns:
             Log-probabilities ``(B, U, V)`` as ``forward`` returns them, each of those layers'
@@ -131,8 +132,10 @@ class CTCModel(nn.Module):
             the states for the next call.
 
         Raises:
-            ValueError: the encoder is bidirectional.
+            ValueError: the encoder is bidirectional, or no GRU.
         """
+        if not isinstance(self.encoder, GRUEncoder):
+            raise ValueError("only a GRU encoder carries on: encode recordings whole")
         hidden, lengths, states = self.encoder.carry_on(features, lengths, kept, states)
         return torch.log_softmax(self.head(hidden).float(), dim=-1), lengths, states
 
@@ -158,8 +161,22 @@ def build_model(config: Mapping[str, Any], vocabulary_size: int) -> CTCModel:
     kind = options.pop("kind", "gru")
     if str(kind) not in ENCODERS:
         raise ConfigError(f"model.encoder.kind is '{kind}'; expected {', '.join(ENCODERS)}")
+    _check_kind(kind, options)
     encoder = build(ENCODERS[kind], options, "model.encoder", n_mels=features.n_mels)
     return CTCModel(features, encoder, vocabulary_size)
+
+
+def _check_kind(kind: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that only encoders of other kinds have, which ``build`` would call unknown."""
+    own = defaults(ENCODERS[kind])
+    for other, encoder in ENCODERS.items():
+        foreign = [name for name in options if name in defaults(encoder) and name not in own]
+        if foreign:
+            keys = " and ".join(f"model.encoder.{name}" for name in foreign)
+            remedy = " ".join(f"~model.encoder.{name}" for name in foreign)
+            raise ConfigError(
+                f"{keys} belongs to kind '{other}' and not to '{kind}'; take it out ({remedy})"
+            )
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:

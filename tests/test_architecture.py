@@ -20,7 +20,7 @@ FLOORS = (
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
-    | {"lm"},
+    | {"lm", "lstm"},
     {"model", "preparation", "download", "model_config"},
     {
         "model_folder",
@@ -54,6 +54,7 @@ FAMILIES = (
     ("decoding", "ctc", "tokenizer"),
     ("transcript", "inputs", "output", "segments", "decoding", "text"),
     ("verification", "listening", "data", "shards", "corpora", "augment"),
+    ("lstm", "encoder"),
     ("alignment_formats", "alignment", "posteriors"),
     ("tuning", "posteriors"),
     (

@@ -209,7 +209,7 @@ def test_parameters_are_counted():
         ({"encoder": {"n_mels": 8}}, "unknown key 'model.encoder.n_mels'"),
         ({"encoder": {"xyzzy": 8}}, "there are layers, width"),
         ({"encoder": {3: 8}}, "unknown key 'model.encoder.3'"),
-        ({"encoder": {"kind": "lstm"}}, "model.encoder.kind is 'lstm'; expected gru"),
+        ({"encoder": {"kind": "rnn"}}, "model.encoder.kind is 'rnn'; expected gru, lstm"),
         ({"encoder": {"kind": ["gru"]}}, "expected gru"),
         ({"encoder": {"reset": "never"}}, "model.encoder.reset is 'never'; expected 'before' or"),
         ({"encoder": {"subsampling": 3}}, "model.encoder.subsampling is 3; expected 2 or 4"),

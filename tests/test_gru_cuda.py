@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asr.gru import GRU, cudnn, fused
 from asr.gru.backend import choose_backend, force_backend, has_triton
+from asr.gru.convert import to_torch
 from asr.gru.layer import run_layer
 from asr.gru.recurrence import Weights
 
@@ -86,7 +87,8 @@ def test_the_cudnn_function_takes_products_in_bfloat16() -> None:
 
 def test_parameters_go_to_cudnn_in_one_buffer_as_it_orders_them() -> None:
     p = make("after", bidirectional=True).layers[0]
-    weights = cudnn._flat(dict(p.named_parameters()), torch.float64)
+    named = to_torch(dict(p.named_parameters()), 0)
+    weights = cudnn.in_one_buffer(named, torch.float64)
     starts = [w.storage_offset() for w in weights]
     assert len({w.untyped_storage().data_ptr() for w in weights}) == 1
     # All weights come before all biases: W, U of both directions, then theirs.

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.encoder import ResidualGRU
+from asr.encoder import GRUEncoder, ResidualGRU
+from asr.errors import UsageError
 from asr.export.features import add_mask
 from asr.export.graph import Graph
 from asr.export.products import add_product
@@ -21,9 +22,17 @@ class EncoderWriter:
 
     Args:
         model: the model, on the CPU.
+
+    Raises:
+        UsageError: its encoder is no GRU.
     """
 
     def __init__(self, model: CTCModel) -> None:
+        if not isinstance(model.encoder, GRUEncoder):
+            raise UsageError(
+                "only models of GRU layers are exported, and this one has others; use its folder "
+                "as it is, or train with model.encoder.kind=gru"
+            )
         self._model = model
         self._arrays: Arrays = {
             name: value.detach().float().numpy() for name, value in model.state_dict().items()

@@ -48,7 +48,7 @@ def export_model(
 
     Raises:
         ModelFolderError: the source is no model folder, or the folder holds other things.
-        UsageError: no such precision.
+        UsageError: no such precision, or a model of other layers than GRU layers.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; expected {', '.join(PRECISIONS)}")

@@ -40,13 +40,15 @@ def run_layer(
         parameters |= {"bias": weights.bias, "bias_recurrent": weights.bias_recurrent}
     x = x.to(product_dtype)
     if padding is not None:
-        x, parameters["weight_input"] = _with_lengths(x, padding, weights.input)
+        # Our update gate takes the new: it is one minus cuDNN's, which ``to_torch`` turns it into.
+        kept = slice(H, 2 * H)
+        x, parameters["weight_input"] = with_lengths(x, padding, weights.input, kept)
     if state is None:
         state = weights.recurrent.new_zeros(D, x.shape[1], H)
     output, final = torch.gru(
         x,
         state.to(product_dtype),
-        _flat(parameters, product_dtype),
+        in_one_buffer(to_torch(parameters, 0), product_dtype),
         weights.bias is not None,
         1,
         0.0,
@@ -60,21 +62,33 @@ def run_layer(
     return output, final.to(weights.recurrent.dtype)
 
 
-def _with_lengths(x: Tensor, padding: Tensor, weight_input: Tensor) -> tuple[Tensor, Tensor]:
-    """Append the column that is 1 beyond the lengths, and its weights."""
+def with_lengths(
+    x: Tensor, padding: Tensor, weight_input: Tensor, closed: slice
+) -> tuple[Tensor, Tensor]:
+    """Append the column that is 1 beyond the lengths, and weights that close a gate there.
+
+    Args:
+        x: (T, B, F).
+        padding: (T, B, 1), true beyond each sequence's length.
+        weight_input: (D, rows, F).
+        closed: the gate's rows.
+    """
     T, B, _ = x.shape
     D, rows, _ = weight_input.shape
     beyond = x.new_zeros(T, B, EXTRA_COLUMNS)
     beyond[..., :1] = padding
     columns = weight_input.new_zeros(D, rows, EXTRA_COLUMNS)
-    # Our update gate takes the new: it is one minus cuDNN's, which ``to_torch`` turns it into.
-    columns[:, rows // 3 : 2 * rows // 3, 0] = -HELD
+    columns[:, closed, 0] = -HELD
     return torch.cat([x, beyond], dim=2), torch.cat([weight_input, columns], dim=2)
 
 
-def _flat(parameters: dict[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Order the parameters as cuDNN does, all in one buffer, so that PyTorch copies none again."""
-    named = to_torch(parameters, 0)
+def in_one_buffer(named: dict[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Order parameters as cuDNN does, all in one buffer, so that PyTorch copies none again.
+
+    Args:
+        named: by the names that PyTorch's recurrent modules give them.
+        dtype: of the result.
+    """
     names = [name for kind in ("weight", "bias") for name in named if name.startswith(kind)]
     buffer = torch.cat([named[name].flatten() for name in names]).to(dtype)
     pieces = torch.split(buffer, [named[name].numel() for name in names])

@@ -20,6 +20,7 @@ from asr.cli import main
 from asr.errors import ConfigError
 from asr.manifest import read_manifest
 from asr.model import build_model
+from asr.model_folder import save_model
 from asr.recognizer import Recognizer
 from asr.schema import build
 from asr.tokenizer import train_tokenizer
@@ -99,6 +100,10 @@ def test_every_config_is_composed_and_built(override, data):
         config["tokenizer"]["kind"], texts, size, config["tokenizer"]["model_type"]
     )
     model = build_model(config["model"], tokenizer.vocabulary_size)
+    if taught := config["auxiliary"].get("distillation"):
+        assert taught["teachers"] == []
+        save_model(data / "teacher", model, tokenizer, config["model"])
+        taught["teachers"] = [str(data / "teacher")]
     augment = config["augment"]
     assert augment.keys() == {"speed", "warp", "specaugment"}
     speed = SpeedPerturbation(tuple(augment["speed"])) if augment["speed"] else None
@@ -109,7 +114,7 @@ def test_every_config_is_composed_and_built(override, data):
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(augment, model),
-        **auxiliary_losses(config["auxiliary"], utterances, model, tokenizer),
+        tasks=auxiliary_losses(config["auxiliary"], utterances, model, tokenizer),
         seed=config["seed"],
     )
     names = ("train", "valid", "skip_infeasible")

@@ -20,7 +20,7 @@ from asr.training.consistency import Consistency
 from asr.training.guide import TimingGuide
 from asr.training.module import CTCTraining
 from asr.training.smoothing import Smoothing
-from asr.training.tasks import auxiliary_losses
+from asr.training.tasks import Tasks, auxiliary_losses
 
 RATE = 8000
 MODEL: dict[str, Any] = {
@@ -71,7 +71,7 @@ def module_of(**tasks: Any) -> CTCTraining:
     torch.manual_seed(1)
     model = build_model(MODEL, TOKENS)
     masks = SpecAugment(time_width=6, frequency_width=5, time_ratio=0.3)
-    return CTCTraining(model, CharacterTokenizer(["A", "B", "C"]), [masks], **tasks)
+    return CTCTraining(model, CharacterTokenizer(["A", "B", "C"]), [masks], Tasks(**tasks))
 
 
 def losses(module: CTCTraining, batch: Batch) -> Tensor:

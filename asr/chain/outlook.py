@@ -65,7 +65,7 @@ def look_ahead(chain: ChainOptions, config: Mapping[str, Any]) -> Outlook:
             lines.append(_basis(path, named[0], utterances[path]))
     if not utterances:
         return Outlook(None, tuple(lines))
-    for loss in ("phonemes", "guide"):
+    for loss in ("phonemes", "guide", "distillation"):
         if config["auxiliary"].get(loss) is not None:
             raise ConfigError(
                 f"auxiliary.{loss} is built from transcripts, which are not there yet; estimate "

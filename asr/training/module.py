@@ -20,10 +20,12 @@ from asr.tokenizer import Tokenizer
 from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
 from asr.training.data import data_of
+from asr.training.distillation import Distillation
 from asr.training.guide import Guidance, TimingGuide
-from asr.training.optimizer import clip_apart, make_adamw
+from asr.training.optimizer import clip_apart, follow, make_adamw
 from asr.training.schedule import Schedule
 from asr.training.smoothing import Smoothing
+from asr.training.tasks import NO_TASKS, Tasks
 from asr.training.validation import ValidationTally
 
 REDUCTIONS = ("utterance", "token")
@@ -50,11 +52,7 @@ class CTCTraining(lightning.LightningModule):
         tokenizer: decodes hypotheses for scoring.
         augment: change training features in this order, each called with features, lengths and
             seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
-        phonemes: a second task for an inner layer, if given.
-        intermediate: the tokens' loss on inner layers too, if given.
-        consistency: makes two augmented views of each utterance agree, if given.
-        guide: tells when each token is said, if given.
-        smoothing: keeps distributions of frames from becoming too sure, if given.
+        tasks: what is learned beside the tokens.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -67,16 +65,20 @@ class CTCTraining(lightning.LightningModule):
             by its number of tokens.
     """
 
+    # The tasks, each a submodule of its own name.
+    phonemes: PhonemeLoss | None
+    intermediate: IntermediateLoss | None
+    consistency: Consistency | None
+    guide: TimingGuide | None
+    smoothing: Smoothing | None
+    distillation: Distillation | None
+
     def __init__(
         self,
         model: CTCModel,
         tokenizer: Tokenizer,
         augment: Sequence[nn.Module] = (),
-        phonemes: PhonemeLoss | None = None,
-        intermediate: IntermediateLoss | None = None,
-        consistency: Consistency | None = None,
-        guide: TimingGuide | None = None,
-        smoothing: Smoothing | None = None,
+        tasks: Tasks = NO_TASKS,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -96,14 +98,11 @@ class CTCTraining(lightning.LightningModule):
         self.model = model
         self.tokenizer = tokenizer
         self.augment = nn.ModuleList(augment)
-        self.phonemes = phonemes
-        self.intermediate = intermediate
-        self.consistency = consistency
-        self.guide = guide
-        self.smoothing = smoothing
+        for name, task in vars(tasks).items():
+            self.register_module(name, task)
         for masks in augment:
-            if consistency and isinstance(masks, SpecAugment):
-                consistency.strengthen(masks)
+            if self.consistency and isinstance(masks, SpecAugment):
+                self.consistency.strengthen(masks)
         self.average_decay = average_decay
         self.average = deepcopy(model).requires_grad_(False) if average_decay else None
         self.seed = seed
@@ -193,10 +192,11 @@ class CTCTraining(lightning.LightningModule):
         """Compute the loss of each utterance of a batch, ``(B,)``, all tasks together."""
         features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
         views = self._views(features, lengths, batch)
+        taught = self.distillation.teach(features, lengths) if self.distillation else None
         if self.guide is None:
-            return self.losses(*views, batch)
+            return self.losses(*views, batch, taught=taught)
         guidance: Guidance = self.guide(features, lengths, batch.tokens, batch.token_lengths)
-        return self.losses(*views, batch, guidance.offsets) + guidance.losses
+        return self.losses(*views, batch, guidance.offsets, taught) + guidance.losses
 
     def augmented_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute what the encoder is given in training.
@@ -222,7 +222,12 @@ class CTCTraining(lightning.LightningModule):
         return torch.cat(views), lengths.repeat(len(views))
 
     def losses(
-        self, features: Tensor, lengths: Tensor, batch: Batch, offsets: Tensor | None = None
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        batch: Batch,
+        offsets: Tensor | None = None,
+        taught: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss of each utterance, all tasks of the encoder together.
 
@@ -231,6 +236,7 @@ class CTCTraining(lightning.LightningModule):
             lengths: ``(N * B,)``, int64, in frames.
             batch: the B utterances.
             offsets: ``(B, U, V)``, as a guide gives them.
+            taught: ``(B, U, V)``, as ``distillation`` has it from the teachers.
 
         Returns:
             ``(B,)``, the mean over an utterance's N views.
@@ -258,8 +264,13 @@ class CTCTraining(lightning.LightningModule):
             texts = batch.texts * views
             second: CTCLoss = self.phonemes(inner[self.phonemes.layer], lengths, texts)
             self._note_infeasible(batch, second, self.without_phonemes)
-            share = self.phonemes.weight
-            losses = (1 - share) * losses + share * second.losses
+            losses = _mix(losses, second.losses, self.phonemes.weight)
+        if self.distillation:
+            assert taught is not None
+            apart = self.distillation(log_probs, lengths, taught.repeat(views, 1, 1))
+            losses = _mix(
+                losses, torch.where(result.feasible, apart, 0.0), self.distillation.weight
+            )
         if self.consistency:
             apart = self.consistency(log_probs, lengths)
             losses = losses + self.consistency.scale * torch.where(result.feasible, apart, 0.0)
@@ -274,16 +285,8 @@ class CTCTraining(lightning.LightningModule):
     ) -> None:
         """Take a step and move the average after it."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.average is None:
-            return
-        # At first the average follows closely, or it would long remember the random start.
-        steps = self.global_step  # before this one
-        decay = min(self.average_decay, (1 + steps) / (10 + steps))
-        with torch.no_grad():
-            for mean, weight in zip(
-                self.average.parameters(), self.model.parameters(), strict=True
-            ):
-                mean.lerp_(weight, 1 - decay)
+        if self.average is not None:
+            follow(self.average, self.model, self.average_decay, self.global_step)
 
     def _note_infeasible(self, batch: Batch, result: CTCLoss, names: set[str]) -> None:
         if not bool(result.feasible.all()):
@@ -327,3 +330,7 @@ class CTCTraining(lightning.LightningModule):
         }
         found = {name: float(metrics[key]) for name, key in names.items() if key in metrics}
         return {"loss": self._epoch_loss[0] / max(1, self._epoch_loss[1]), **found}
+
+
+def _mix(losses: Tensor, others: Tensor, share: float) -> Tensor:
+    return (1 - share) * losses + share * others

@@ -47,3 +47,19 @@ def clip_apart(
     rest = [parameter for parameter in module.parameters() if id(parameter) not in theirs]
     for parameters in (rest, own):
         torch.nn.utils.clip_grad_norm_(parameters, most)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, module: nn.Module, decay: float, steps: int) -> None:
+    """Move an exponential moving average of weights after a step.
+
+    Args:
+        average: gets the new averages.
+        module: has the new weights.
+        decay: share of the average that is kept.
+        steps: those taken before this one.
+    """
+    # At first the average follows closely, or it would long remember the random start.
+    decay = min(decay, (1 + steps) / (10 + steps))
+    for mean, weight in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(weight, 1 - decay)

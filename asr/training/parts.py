@@ -24,11 +24,13 @@ from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
 from asr.training.tasks import auxiliary_losses
+from asr.training.trained import start_from
 
 SECTIONS = (
     "name",
     "seed",
     "output_dir",
+    "init_from",
     "data",
     "tokenizer",
     "model",
@@ -98,15 +100,16 @@ def build_parts(
     train_set = _manifests(data_options.pop("train", None), "data.train", stand_ins)
     valid_set = _manifests(data_options.pop("valid", None), "data.valid", stand_ins)
     _check_apart(train_set, valid_set)
-    tokenizer = expected.tokenizer if expected else _tokenizer(config["tokenizer"], train_set, run)
+    start = None if expected else _start(config.get("init_from"), run)
+    tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
     check_keys(config["augment"], ("speed", "warp", "specaugment"), "augment")
     factors = config["augment"].get("speed")
     speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
+    if start:
+        start_from(start, model, tokenizer, config["model"])
     skip = data_options.pop("skip_infeasible", False)
-    if not isinstance(skip, bool):
-        raise ConfigError(f"data.skip_infeasible is {skip!r}; expected true or false")
     transcripts = TokenizedTranscripts.encode(train_set, tokenizer)
     kept_set, transcripts = _feasible(train_set, transcripts, model, skip)
     data = build(
@@ -128,7 +131,7 @@ def build_parts(
         model=model,
         tokenizer=tokenizer,
         augment=feature_augmentation(config["augment"], model),
-        **auxiliary_losses(config["auxiliary"], kept_set, model, tokenizer),
+        tasks=auxiliary_losses(config["auxiliary"], kept_set, model, tokenizer),
         seed=seed,
     )
     every = build(Every, config["checkpoint"], "checkpoint")
@@ -199,14 +202,22 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
         )
 
 
+def _start(folder: Any, run: RunFolder) -> Path | None:
+    if folder is not None and not isinstance(folder, str):
+        raise ConfigError(f"init_from is {folder!r}; expected a model folder, or null")
+    # A run that goes on has weights of its own.
+    return Path(folder) if folder and not run.last_checkpoint.exists() else None
+
+
 def _tokenizer(
-    options: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder
+    config: Mapping[str, Any], train_set: Sequence[Utterance], run: RunFolder, start: Path | None
 ) -> Tokenizer:
+    options = config["tokenizer"]
     check_keys(options, ("kind", "vocabulary_size", "model_type", "folder"), "tokenizer")
     if run.tokenizer.exists():
         return load_tokenizer(options["kind"], run.tokenizer)
-    if options.get("folder"):
-        return load_tokenizer(options["kind"], Path(options["folder"]))
+    if folder := options.get("folder") or start:
+        return load_tokenizer(options["kind"], Path(folder))
     texts = (utterance.text for utterance in train_set)
     return train_tokenizer(
         options["kind"], texts, options.get("vocabulary_size"), options.get("model_type")
@@ -219,6 +230,8 @@ def _feasible(
     model: CTCModel,
     skip: bool,
 ) -> tuple[Sequence[Utterance], TokenizedTranscripts]:
+    if not isinstance(skip, bool):
+        raise ConfigError(f"data.skip_infeasible is {skip!r}; expected true or false")
     # Fewer encoder frames than tokens and repeats: CTC has no alignment at all.
     seconds = np.array([utterance.duration for utterance in utterances])
     samples = torch.from_numpy((seconds * model.sample_rate).astype(np.int64))

@@ -1,9 +1,8 @@
 """The config's `auxiliary` becomes what is learned beside the tokens of the last layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from torch import nn
 
 from asr.errors import ConfigError
 from asr.manifest import Utterance
@@ -12,10 +11,33 @@ from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer
 from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
+from asr.training.distillation import Distillation
 from asr.training.guide import TimingGuide
 from asr.training.smoothing import Smoothing
 
-TASKS = ("phonemes", "intermediate", "consistency", "guide", "smoothing")
+
+@dataclass(frozen=True)
+class Tasks:
+    """What is learned beside the tokens of the last layer; None: not this.
+
+    Attributes:
+        phonemes: a second task for an inner layer.
+        intermediate: the tokens' loss on inner layers too.
+        consistency: makes two augmented views of each utterance agree.
+        guide: tells when each token is said.
+        smoothing: keeps distributions of frames from becoming too sure.
+        distillation: what models trained before tell of each frame.
+    """
+
+    phonemes: PhonemeLoss | None = None
+    intermediate: IntermediateLoss | None = None
+    consistency: Consistency | None = None
+    guide: TimingGuide | None = None
+    smoothing: Smoothing | None = None
+    distillation: Distillation | None = None
+
+
+NO_TASKS = Tasks()
 
 
 def auxiliary_losses(
@@ -23,7 +45,7 @@ def auxiliary_losses(
     train_set: Sequence[Utterance],
     model: CTCModel,
     tokenizer: Tokenizer,
-) -> dict[str, nn.Module | None]:
+) -> Tasks:
     """Build what is learned beside the tokens, as the config asks.
 
     Args:
@@ -32,15 +54,13 @@ def auxiliary_losses(
         model: tells the size and number of its layers.
         tokenizer: tells which tokens make a sound.
 
-    Returns:
-        Arguments of ``CTCTraining``.
-
     Raises:
         ConfigError: an unknown key or an impossible value.
+        ModelFolderError: a teacher cannot be read.
     """
-    check_keys(options, TASKS, "auxiliary")
+    check_keys(options, vars(NO_TASKS), "auxiliary")
     width, depth = model.encoder.width, len(model.encoder.layers)
-    found: dict[str, nn.Module | None] = {}
+    found: dict[str, Any] = {}
     if (own := options.get("phonemes")) is not None:
         texts = [utterance.text for utterance in train_set]
         where = "auxiliary.phonemes"
@@ -63,4 +83,7 @@ def auxiliary_losses(
         )
     if (own := options.get("smoothing")) is not None:
         found["smoothing"] = build(Smoothing, own, "auxiliary.smoothing")
-    return found
+    if (own := options.get("distillation")) is not None:
+        where = "auxiliary.distillation"
+        found["distillation"] = build(Distillation, own, where, model=model, tokenizer=tokenizer)
+    return Tasks(**found)

@@ -1,0 +1,86 @@
+"""Models that were trained before: where training starts, or what teaches another model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asr.errors import ConfigError
+from asr.model import CTCModel, complete_config
+from asr.model_folder import SavedModel, load_model
+from asr.tokenizer import Tokenizer
+
+
+def load_alike(folder: Path | str, model: CTCModel, tokenizer: Tokenizer, where: str) -> SavedModel:
+    """Load a model that hears the same features and tells the same tokens of the same frames.
+
+    Args:
+        folder: a model folder.
+        model: what it has to be like; sizes of the encoder do not matter.
+        tokenizer: the vocabulary it has to have.
+        where: the place in the config that names the folder, for messages.
+
+    Raises:
+        ConfigError: the model is another one; names what differs.
+        ModelFolderError: it cannot be read.
+    """
+    saved = load_model(folder)
+    there, here = _traits(saved.model, saved.tokenizer), _traits(model, tokenizer)
+    differing = [
+        f"{name} ({there[name]} there, {here[name]} here)"
+        for name in here
+        if there[name] != here[name]
+    ]
+    if not differing and saved.tokenizer.pieces != tokenizer.pieces:
+        pairs = zip(saved.tokenizer.pieces, tokenizer.pieces, strict=True)
+        place, (their, our) = next(p for p in enumerate(pairs) if p[1][0] != p[1][1])
+        differing = [f"token {place} ('{their}' there, '{our}' here)"]
+    if differing:
+        raise ConfigError(
+            f"{where} names {folder}, which differs in {', '.join(differing)}; expected a model of "
+            "the same features, frame rate and tokens (tokenizer.folder takes another model's)"
+        )
+    return saved
+
+
+def start_from(
+    folder: Path | str, model: CTCModel, tokenizer: Tokenizer, config: Mapping[str, Any]
+) -> None:
+    """Give a fresh model the weights of a trained one.
+
+    Args:
+        folder: a model folder.
+        model: gets the weights.
+        tokenizer: its vocabulary.
+        config: what ``build_model`` made the model from; but for dropout and how gates are kept,
+            the trained one's has to be the same.
+
+    Raises:
+        ConfigError: the models differ; names in what.
+        ModelFolderError: the trained one cannot be read.
+    """
+    saved = load_alike(folder, model, tokenizer, "init_from")
+    there, here = (complete_config(c)["encoder"] for c in (saved.config, config))
+    differing = [
+        f"model.encoder.{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key) and "drop" not in key and key != "checkpoint_frames"
+    ]
+    if differing:
+        raise ConfigError(
+            f"init_from names {folder}, which differs in {', '.join(differing)}; expected the same"
+        )
+    model.load_state_dict(saved.model.state_dict())
+
+
+def _traits(model: CTCModel, tokenizer: Tokenizer) -> dict[str, Any]:
+    features = model.features
+    return {
+        "features.sample_rate": features.sample_rate,
+        "features.n_mels": features.n_mels,
+        "samples of a window": features.mel.win_length,
+        "samples of a hop": features.hop,
+        "features.normalize": features.normalize,
+        "encoder.subsampling": model.subsampling_factor,
+        "kind of tokenizer": tokenizer.kind,
+        "number of tokens": tokenizer.vocabulary_size,
+    }

@@ -26,6 +26,7 @@ from asr.training.module import CTCTraining
 from asr.training.parts import build_parts
 from asr.training.pictures import draw_alignment, draw_masked, occupancy
 from asr.training.run import RunFolder
+from asr.training.tasks import Tasks
 
 WIDTH, LAYERS, MELS, CHANNELS, TOKENS = 64, 2, 40, 8, 30
 
@@ -34,7 +35,8 @@ def module_of(**tasks):
     torch.manual_seed(0)
     encoder = {"layers": LAYERS, "width": WIDTH, "channels": CHANNELS, "subsampling": 4}
     model = build_model({"features": {"n_mels": MELS}, "encoder": encoder}, TOKENS)
-    return CTCTraining(model, CharacterTokenizer([chr(65 + i) for i in range(TOKENS - 1)]), **tasks)
+    tokenizer = CharacterTokenizer([chr(65 + i) for i in range(TOKENS - 1)])
+    return CTCTraining(model, tokenizer, tasks=Tasks(**tasks))
 
 
 def operations_by_hand() -> float:
@@ -157,10 +159,10 @@ def test_a_trial_sees_memory_run_out_and_leaves_the_module_clean(monkeypatch):
     limit = 3 * 16000 * 4
     losses = CTCTraining.losses
 
-    def limited(self, features, lengths, batch):
+    def limited(self, features, lengths, batch, **told):
         if batch.waveforms.numel() > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return losses(self, features, lengths, batch)
+        return losses(self, features, lengths, batch, **told)
 
     monkeypatch.setattr(CTCTraining, "losses", limited)
     trial = Trial(module, 2.0, 3.0, lambda: torch.autocast("cpu", enabled=False))

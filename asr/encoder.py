@@ -9,18 +9,24 @@ from asr.errors import ConfigError
 from asr.gru import GRU
 from asr.padding import mask_padding, pad_sequences
 
+WIDEST = 13
+"""Frames of a first convolution with which none looks beyond three encoder frames."""
+
 
 class Subsampling(nn.Module):
-    """Strided 3 × 3 convolutions over time and frequency; each halves the number of frames.
+    """Strided convolutions over time and frequency; each halves the number of frames.
 
     Args:
         n_mels: bands of the features, F.
         width: size of an output frame, D.
         factor: 2 or 4 feature frames to an output frame.
         channels: channels of the convolutions.
+        kernel: frames and bands that the first convolution sees at once; the other sees 3 × 3.
     """
 
-    def __init__(self, n_mels: int, width: int, factor: int, channels: int) -> None:
+    def __init__(
+        self, n_mels: int, width: int, factor: int, channels: int, kernel: Sequence[int]
+    ) -> None:
         super().__init__()
         if factor not in (2, 4):
             raise ConfigError(f"model.encoder.subsampling is {factor}; expected 2 or 4")
@@ -28,10 +34,22 @@ class Subsampling(nn.Module):
             raise ConfigError(
                 f"model.encoder.channels is {channels} and width is {width}; expected 1 or more"
             )
+        if not (all(size % 2 for size in kernel) and 0 < kernel[0] <= WIDEST and kernel[1] > 0):
+            raise ConfigError(
+                f"model.encoder.kernel is {list(kernel)}; expected two odd numbers, the frames no "
+                f"more than {WIDEST}"
+            )
         halvings = factor.bit_length() - 1
+        kernels = [tuple(kernel), (3, 3)][:halvings]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(1 if level == 0 else channels, channels, 3, stride=2, padding=1)
-            for level in range(halvings)
+            nn.Conv2d(
+                channels if level else 1,
+                channels,
+                (frames, bands),
+                stride=2,
+                padding=(frames // 2, bands // 2),
+            )
+            for level, (frames, bands) in enumerate(kernels)
         )
         bands = n_mels
         for _ in range(halvings):
@@ -137,6 +155,7 @@ class Encoder(nn.Module):
         width: size of an encoder frame, D; both directions together.
         subsampling: 2 or 4 feature frames to an encoder frame.
         channels: channels of the subsampling convolutions.
+        kernel: frames and bands that the first of them sees at once, both odd.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
         dropout_mask: what is dropped at once: ``"frame"``: each frame's values by themselves;
@@ -156,6 +175,7 @@ class Encoder(nn.Module):
         width: int,
         subsampling: int,
         channels: int,
+        kernel: Sequence[int],
         bidirectional: bool,
         dropout: float,
         dropout_mask: str,
@@ -174,7 +194,7 @@ class Encoder(nn.Module):
         self.width = width
         self.bidirectional = bidirectional
         self.subsampling_factor = subsampling
-        self.subsampling = Subsampling(n_mels, width, subsampling, channels)
+        self.subsampling = Subsampling(n_mels, width, subsampling, channels, kernel)
         self.dropout = DROPOUTS[dropout_mask](dropout)
         self.layers = nn.ModuleList(layer() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -246,6 +266,7 @@ class GRUEncoder(Encoder):
         width: int = 384,
         subsampling: int = 4,
         channels: int = 32,
+        kernel: tuple[int, int] = (3, 3),
         reset: str = "after",
         bidirectional: bool = True,
         dropout: float = 0.1,
@@ -273,6 +294,7 @@ class GRUEncoder(Encoder):
             width=width,
             subsampling=subsampling,
             channels=channels,
+            kernel=kernel,
             bidirectional=bidirectional,
             dropout=dropout,
             dropout_mask=dropout_mask,
@@ -284,9 +306,9 @@ class GRUEncoder(Encoder):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode the next stretch of each of several recordings, as if each were encoded whole.
 
-        The convolutions look ``subsampling - 1`` feature frames to either side: a stretch brings
-        one encoder frame's worth of features before and behind what is kept of it, where there is
-        any.
+        The convolutions look up to three encoder frames to either side, with the usual kernel less
+        than one: a stretch brings features of as many before and behind what is kept of it, where
+        there are any.
 
         Args:
             features: ``(B, T, F)``.

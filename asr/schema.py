@@ -38,9 +38,10 @@ def build(factory: Callable[..., T], options: Mapping[str, Any], where: str, **g
 
 
 def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Give the keyword arguments that a constructor can do without, and their values."""
+    """Give the keyword arguments that a constructor can do without, and their values as in YAML."""
     parameters = inspect.signature(factory).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {k: list(value) if isinstance(value, tuple) else value for k, value in found.items()}
 
 
 def check_keys(options: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:

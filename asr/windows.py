@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from asr.errors import UsageError
 from asr.tokenizer import BLANK
 
+CONTEXT_FRAMES = 3
+"""Encoder frames to either side that the widest first convolution of an encoder looks at."""
+
 
 class Framing(Protocol):
     """How a model's frames lie in time; every model tells."""
@@ -147,8 +150,8 @@ def cut_stretches(
 ) -> Iterator[Window]:
     """Cut a recording into what an encoder reads one after another, its states carried on.
 
-    The convolutions alone need to see a little more: so each stretch has an encoder frame more at
-    either end, which is not kept.
+    The convolutions alone need to see a little more: so each stretch has ``CONTEXT_FRAMES`` more at
+    either end, which are not kept.
 
     Args:
         recording: its number.
@@ -165,8 +168,8 @@ def cut_stretches(
     size = chunking.encoder_frames(model) or max(1, total)
     for kept in range(0, total, size):
         stop = min(kept + size, total)
-        first = max(0, kept - 1)
-        end = min((stop + 1) * factor, frames)
+        first = max(0, kept - CONTEXT_FRAMES)
+        end = min((stop + CONTEXT_FRAMES) * factor, frames)
         yield Window(recording, first * factor, end, kept - first, stop - first)
 
 

@@ -11,7 +11,7 @@ from asr.tokenizer import CharacterTokenizer
 TOKENIZER = CharacterTokenizer(" ABCDE")
 
 
-def save_random(folder: Path, *, normalize: str = "mean", **encoder: str | int | bool) -> CTCModel:
+def save_random(folder: Path, *, normalize: str = "mean", **encoder: object) -> CTCModel:
     """Save a small model with random weights, biases too, and give it."""
     config = {
         "features": {"sample_rate": 8000, "n_mels": 20, "normalize": normalize},

@@ -34,10 +34,10 @@ def utterances():
     return waveforms, tokens
 
 
-@pytest.mark.parametrize("subsampling", [2, 4])
+@pytest.mark.parametrize(("subsampling", "kernel"), [(2, (3, 3)), (4, (3, 3)), (4, (11, 5))])
 @pytest.mark.parametrize("frames", range(1, 51))
-def test_there_are_as_many_frames_as_the_length_function_says(subsampling, frames):
-    encoder = GRUEncoder(8, layers=1, width=4, subsampling=subsampling, channels=2)
+def test_there_are_as_many_frames_as_the_length_function_says(subsampling, kernel, frames):
+    encoder = GRUEncoder(8, 1, 4, subsampling=subsampling, channels=2, kernel=kernel)
     lengths = torch.tensor([frames])
     output, found = encoder(torch.randn(1, frames, 8), lengths)
     expected = -(-frames // subsampling)
@@ -119,6 +119,18 @@ def test_gradients_of_a_batch_are_the_sum_of_those_of_its_utterances(reset, subs
         largest = expected.abs().max()
         assert largest > 0
         assert (found - expected).abs().max() < 1e-4 * largest
+
+
+@pytest.mark.parametrize("subsampling", [2, 4])
+def test_a_wide_kernel_sees_nothing_of_the_padding(subsampling):
+    model = small_model(subsampling=subsampling, kernel=[11, 5]).eval()
+    features, lengths = torch.randn(3, 50, 20), torch.tensor([50, 7, 1])
+    for row, length in enumerate(lengths.tolist()):
+        features[row, length:] = float("nan")
+    together, counts = model.classify(features, lengths)
+    for row, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
+        alone, _ = model.classify(features[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(together[row, :count], alone[0], atol=1e-5, rtol=0)
 
 
 def test_a_unidirectional_encoder_does_not_look_ahead():
@@ -218,6 +230,10 @@ def test_parameters_are_counted():
         ({"encoder": {"channels": 0}}, "channels is 0"),
         ({"encoder": {"layers": 0}}, "model.encoder.layers is 0; expected 1 or more"),
         ({"encoder": {"dropout": 1.5}}, "model.encoder.dropout is 1.5"),
+        ({"encoder": {"kernel": [4, 3]}}, "kernel is .4, 3.; expected two odd numbers"),
+        ({"encoder": {"kernel": [15, 3]}}, "kernel is .15, 3.; .* the frames no more than 13"),
+        ({"encoder": {"kernel": [3, -1]}}, "kernel is .3, -1.; expected two odd numbers"),
+        ({"encoder": {"kernel": 3}}, "model.encoder.kernel is 3; expected a list 2 of int"),
         ({"encoder": {"weight_drop": 1.0}}, "model.encoder.weight_drop is 1.0; expected a share"),
         ({"encoder": {"dropout_mask": "all"}}, "dropout_mask is 'all'; expected 'frame' or 'utte"),
         ({"encoder": {"width": "wide"}}, "model.encoder.width is 'wide'; expected int"),

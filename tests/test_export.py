@@ -53,7 +53,7 @@ def difference(model: CTCModel, graph, waves, lengths) -> float:
 
 FORMS = [
     {"reset": "before", "layers": 1, "bidirectional": True},
-    {"reset": "after", "layers": 2, "bidirectional": True, "subsampling": 2},
+    {"reset": "after", "layers": 2, "bidirectional": True, "subsampling": 2, "kernel": [11, 5]},
     {"reset": "before", "layers": 4, "bidirectional": False, "normalize": "utterance"},
     {"reset": "after", "layers": 3, "bidirectional": False, "normalize": "none"},
     {"reset": "before", "layers": 3, "bidirectional": True},

@@ -6,16 +6,17 @@ import torch
 
 import asr.windows
 from asr.acoustic import encode
+from asr.encoder import WIDEST
 from asr.errors import AsrError, UsageError
 from asr.frame_file import FrameFile
 from asr.model import build_model
 from asr.tokenizer import BLANK
-from asr.windows import Chunking, Joiner, cut_stretches, cut_windows, find_pause
+from asr.windows import CONTEXT_FRAMES, Chunking, Joiner, cut_stretches, cut_windows, find_pause
 
 FRAMES_PER_SECOND = 100
 
 
-def make_model(subsampling=4, bidirectional=True, reset="after"):
+def make_model(subsampling=4, bidirectional=True, reset="after", kernel=(3, 3)):
     torch.manual_seed(2)
     encoder = {
         "layers": 2,
@@ -24,6 +25,7 @@ def make_model(subsampling=4, bidirectional=True, reset="after"):
         "subsampling": subsampling,
         "bidirectional": bidirectional,
         "reset": reset,
+        "kernel": kernel,
     }
     features = {"sample_rate": 8000, "n_mels": 20}
     model = build_model({"features": features, "encoder": encoder}, 5).eval()
@@ -134,10 +136,10 @@ def test_a_recording_without_frames_has_no_log_probabilities():
     assert encode(model, []) == []
 
 
-@pytest.mark.parametrize("subsampling", [2, 4])
+@pytest.mark.parametrize(("subsampling", "kernel"), [(2, [WIDEST, 5]), (4, [3, 3])])
 @pytest.mark.parametrize("seconds", [0.37, 1.0, 40.0])
-def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, seconds):
-    model = make_model(subsampling, bidirectional=False)
+def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, kernel, seconds):
+    model = make_model(subsampling, bidirectional=False, kernel=kernel)
     # An update gate near 0: what was heard long ago still counts.
     for name, parameter in model.named_parameters():
         if name.endswith("gru.layers.0.bias"):
@@ -149,10 +151,10 @@ def test_an_encoder_of_one_direction_carries_its_state_exactly(subsampling, seco
         assert row.argmax(-1).equal(whole(model, expected).argmax(-1))
 
 
-@pytest.mark.parametrize("reset", ["before", "after"])
+@pytest.mark.parametrize(("reset", "kernel"), [("before", [3, 3]), ("after", [WIDEST, 5])])
 @pytest.mark.parametrize("seconds", [0.37, 1.0, 40.0])
-def test_a_bidirectional_encoder_carries_its_states_layer_by_layer_exactly(seconds, reset):
-    model = make_model(reset=reset)
+def test_a_bidirectional_encoder_carries_its_states_layer_by_layer_exactly(seconds, reset, kernel):
+    model = make_model(reset=reset, kernel=kernel)
     for name, parameter in model.named_parameters():
         if name.endswith("gru.layers.0.bias"):
             parameter.detach().chunk(3, dim=1)[1].fill_(-4.0)
@@ -181,8 +183,8 @@ def test_stretches_keep_every_frame_once_and_bring_what_the_convolutions_need(fr
     for stretch in cut_stretches(0, frames, model, Chunking(1.0, 0.0)):
         offset = stretch.start // 4
         kept += range(offset + stretch.first, offset + stretch.last)
-        assert stretch.start == max(0, 4 * (kept[0] - 1) if stretch.first == 0 else stretch.start)
-        assert stretch.stop == frames or stretch.stop >= 4 * (offset + stretch.last) + 3
+        assert stretch.start == 4 * max(0, offset + stretch.first - CONTEXT_FRAMES)
+        assert stretch.stop == min(frames, 4 * (offset + stretch.last + CONTEXT_FRAMES))
     assert kept == list(range(-(-frames // 4)))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from asr.encoder import GRUEncoder, ResidualGRU
 from asr.errors import UsageError
@@ -52,10 +53,12 @@ class EncoderWriter:
         size = graph.add("Slice", graph.add("Shape", features), *map(graph.integers, (1, 2)))
         hidden = graph.add("Unsqueeze", features, graph.integers(1))
         hidden = _masked(graph, hidden, lengths, size)
-        for level, _ in enumerate(self._model.encoder.subsampling.convolutions):
+        for level, convolution in enumerate(self._model.encoder.subsampling.convolutions):
+            assert isinstance(convolution, nn.Conv2d)
             name = f"encoder.subsampling.convolutions.{level}"
             parameters = [self._weight(graph, f"{name}.{kind}") for kind in ("weight", "bias")]
-            hidden = graph.add("Conv", hidden, *parameters, strides=[2, 2], pads=[1, 1, 1, 1])
+            sides = [size // 2 for size in convolution.kernel_size]
+            hidden = graph.add("Conv", hidden, *parameters, strides=[2, 2], pads=[*sides, *sides])
             hidden = graph.add("Relu", hidden)
             lengths, size = _halved(graph, lengths), _halved(graph, size)
             hidden = _masked(graph, hidden, lengths, size)

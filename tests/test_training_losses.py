@@ -21,6 +21,7 @@ from asr.training.guide import TimingGuide
 from asr.training.module import CTCTraining
 from asr.training.smoothing import Smoothing
 from asr.training.tasks import Tasks, auxiliary_losses
+from asr.training.word_error import WordErrorLoss
 
 RATE = 8000
 MODEL: dict[str, Any] = {
@@ -258,7 +259,8 @@ def test_gradients_of_the_guide_are_clipped_by_their_own_norm():
 
 
 def test_what_has_no_alignment_teaches_nothing_and_is_named_once():
-    module = module_of(consistency=Consistency(), smoothing=Smoothing())
+    errors = WordErrorLoss(CharacterTokenizer(["A", "B", "C"]))
+    module = module_of(consistency=Consistency(), smoothing=Smoothing(), word_error=errors)
     batch = batch_of((4000, 320))
     # One frame for three tokens.
     result = losses(module, batch)

@@ -27,6 +27,7 @@ from asr.training.schedule import Schedule
 from asr.training.smoothing import Smoothing
 from asr.training.tasks import NO_TASKS, Tasks
 from asr.training.validation import ValidationTally
+from asr.training.word_error import WordErrorLoss
 
 REDUCTIONS = ("utterance", "token")
 
@@ -72,6 +73,7 @@ class CTCTraining(lightning.LightningModule):
     guide: TimingGuide | None
     smoothing: Smoothing | None
     distillation: Distillation | None
+    word_error: WordErrorLoss | None
 
     def __init__(
         self,
@@ -271,6 +273,9 @@ class CTCTraining(lightning.LightningModule):
             losses = _mix(
                 losses, torch.where(result.feasible, apart, 0.0), self.distillation.weight
             )
+        if self.word_error:
+            errors = self.word_error(log_probs, lengths, batch.texts * views)
+            losses = _mix(losses, torch.where(result.feasible, errors, 0.0), self.word_error.weight)
         if self.consistency:
             apart = self.consistency(log_probs, lengths)
             losses = losses + self.consistency.scale * torch.where(result.feasible, apart, 0.0)

@@ -14,6 +14,7 @@ from asr.training.consistency import Consistency
 from asr.training.distillation import Distillation
 from asr.training.guide import TimingGuide
 from asr.training.smoothing import Smoothing
+from asr.training.word_error import WordErrorLoss
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Tasks:
         guide: tells when each token is said.
         smoothing: keeps distributions of frames from becoming too sure.
         distillation: what models trained before tell of each frame.
+        word_error: counts the errors of what the model may say.
     """
 
     phonemes: PhonemeLoss | None = None
@@ -35,6 +37,7 @@ class Tasks:
     guide: TimingGuide | None = None
     smoothing: Smoothing | None = None
     distillation: Distillation | None = None
+    word_error: WordErrorLoss | None = None
 
 
 NO_TASKS = Tasks()
@@ -86,4 +89,7 @@ def auxiliary_losses(
     if (own := options.get("distillation")) is not None:
         where = "auxiliary.distillation"
         found["distillation"] = build(Distillation, own, where, model=model, tokenizer=tokenizer)
+    if (own := options.get("word_error")) is not None:
+        where = "auxiliary.word_error"
+        found["word_error"] = build(WordErrorLoss, own, where, tokenizer=tokenizer)
     return Tasks(**found)

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Every part of the package on its floor; a part is a file or a folder of `asr`.
 FLOORS = (
     {"__init__", "errors", "files", "interrupt", "schema", "padding"},
-    {"audio", "media", "headers", "channels", "resampling", "text", "tokenizer", "manifest"}
-    | {"mel", "ctc", "transfer", "checksum", "archives"}
+    {"audio", "excerpt", "media", "headers", "channels", "resampling", "text", "manifest"}
+    | {"tokenizer", "mel", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
@@ -47,7 +47,7 @@ FLOORS = (
 # Parts of one floor that are one family: each may import those behind it.
 FAMILIES = (
     ("schema", "files", "errors"),
-    ("audio", "media", "headers", "channels", "resampling"),
+    ("excerpt", "audio", "media", "headers", "channels", "resampling"),
     ("text", "english", "numerals"),
     ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),

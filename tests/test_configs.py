@@ -14,7 +14,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tones import make_tones
 
-from asr.augment import SpeedPerturbation
 from asr.chain import ChainOptions
 from asr.cli import main
 from asr.errors import ConfigError
@@ -30,6 +29,7 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.parts import feature_augmentation
+from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
 from asr.training.trainer import make_trainer
 
@@ -105,8 +105,7 @@ def test_every_config_is_composed_and_built(override, data):
         save_model(data / "teacher", model, tokenizer, config["model"])
         taught["teachers"] = [str(data / "teacher")]
     augment = config["augment"]
-    assert augment.keys() == {"speed", "warp", "specaugment"}
-    speed = SpeedPerturbation(tuple(augment["speed"])) if augment["speed"] else None
+    assert augment.keys() == {"join", "speed", "room", "noise", "warp", "specaugment"}
     build(
         CTCTraining,
         config["optimizer"],
@@ -126,7 +125,9 @@ def test_every_config_is_composed_and_built(override, data):
         valid=utterances,
         tokenizer=tokenizer,
         sample_rate=model.sample_rate,
-        speed=speed,
+        speed=speed_perturbation(augment),
+        sound=sound_augmentation(augment, utterances, model.sample_rate),
+        join=utterance_joining(augment, utterances, tokenizer),
     )
     known = {*inspect.signature(lightning.Trainer).parameters, "timeout_minutes"}
     assert config["trainer"].keys() <= known

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from asr.audio import load_waveform
-from asr.augment import SpeedPerturbation
+from asr.augment import SoundAugmentation, SpeedPerturbation
 from asr.data.batch import Batch, Example, collate
 from asr.data.sampler import Draw
 from asr.data.transcripts import TokenizedTranscripts
@@ -27,6 +28,7 @@ class SpeechDataset(Dataset["Example"]):
         sample_rate: samples a second wanted.
         speed: perturbs the speed, if given.
         transcripts: the utterances' tokens, where they are encoded already.
+        sound: changes waveforms behind the speed, in this order.
 
     Raises:
         TokenizerError: a transcript with an unknown character; names utterance and character.
@@ -39,11 +41,14 @@ class SpeechDataset(Dataset["Example"]):
         sample_rate: int,
         speed: SpeedPerturbation | None = None,
         transcripts: TokenizedTranscripts | None = None,
+        sound: Sequence[SoundAugmentation] = (),
     ) -> None:
         # Forked workers share large buffers; lists of objects they would copy, page by page.
         self.utterances = CompactUtterances.of(utterances)
         self.sample_rate = sample_rate
         self.speed = speed
+        self.sound = tuple(sound)
+        self.tokenizer = tokenizer
         self.shards = ShardReader()
         if transcripts is None:
             transcripts = TokenizedTranscripts.encode(utterances, tokenizer)
@@ -61,12 +66,18 @@ class SpeechDataset(Dataset["Example"]):
         return self._examples([draw])[0]
 
     def _examples(self, draws: Sequence[Draw]) -> list[Example]:
-        utterances = [self.utterances[draw.utterance] for draw in draws]
-        waveforms = self._waveforms([utterance.audio_filepath for utterance in utterances])
+        spoken = [self._spoken(draw) for draw in draws]
+        paths = [utterance.audio_filepath for utterances in spoken for utterance in utterances]
+        waveforms = iter(self._waveforms(paths))
         return [
-            self._example(draw, utterance, waveform)
-            for draw, utterance, waveform in zip(draws, utterances, waveforms, strict=True)
+            self._example(draw, utterances, [next(waveforms) for _ in utterances])
+            for draw, utterances in zip(draws, spoken, strict=True)
         ]
+
+    def _spoken(self, draw: Draw) -> list[Utterance]:
+        """Give the utterance, and what is joined to it."""
+        places = (draw.utterance, draw.follower)
+        return [self.utterances[place] for place in places if place >= 0]
 
     def _waveforms(self, paths: Sequence[str]) -> list[Samples]:
         """Read audio from files and shards; what lies in shards is asked for all at once."""
@@ -76,14 +87,23 @@ class SpeechDataset(Dataset["Example"]):
             read[path] if path in read else load_waveform(path, self.sample_rate) for path in paths
         ]
 
-    def _example(self, draw: Draw, utterance: Utterance, waveform: Samples) -> Example:
+    def _example(
+        self, draw: Draw, utterances: Sequence[Utterance], waveforms: Sequence[Samples]
+    ) -> Example:
+        text = " ".join(utterance.text for utterance in utterances)
+        waveform, tokens = waveforms[0], self.transcripts[draw.utterance]
+        if draw.follower >= 0:
+            waveform = np.concatenate(waveforms)
+            tokens = torch.tensor(self.tokenizer.encode(text), dtype=torch.int64)
         if self.speed:
             waveform = self.speed(waveform, draw.seed)
+        for change in self.sound:
+            waveform = change(waveform, draw.seed, draw.utterance)
         return Example(
-            utterance.id,
-            utterance.text,
+            "+".join(utterance.id for utterance in utterances),
+            text,
             torch.from_numpy(waveform),
-            self.transcripts[draw.utterance],
+            tokens,
             draw.seed,
             draw.weight,
             draw.total,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.augment import SpeedPerturbation, utterance_seed
+from asr.augment import SpeedPerturbation, UtteranceJoining, utterance_seed
 from asr.errors import ConfigError
 from asr.manifest import CompactUtterances, Utterance
 
@@ -25,12 +25,14 @@ class Draw(NamedTuple):
         seed: decides every random draw for this utterance in this epoch.
         weight: 1, or 0 for one that only keeps an otherwise idle rank in step.
         total: utterances in the batch over all ranks.
+        follower: position of the utterance that is joined to it; -1: none.
     """
 
     utterance: int
     seed: int
     weight: float
     total: int
+    follower: int = -1
 
 
 class BatchSampler:
@@ -45,6 +47,9 @@ class BatchSampler:
         seed: of the shuffle and of the utterances' own seeds.
         shuffle: False keeps every epoch in order of length, for validation.
         speed: the speed perturbation that will change the lengths, if any.
+        join: joins utterances, if given.
+        sorted_epochs: in so many first epochs batches come in order of length, the shortest first
+            (SortaGrad: Amodei et al. 2016, "Deep Speech 2", section 3.3).
         rank: which part of each batch is dealt here.
         world_size: how many parts there are.
 
@@ -60,6 +65,8 @@ class BatchSampler:
         seed: int = 0,
         shuffle: bool = True,
         speed: SpeedPerturbation | None = None,
+        join: UtteranceJoining | None = None,
+        sorted_epochs: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -70,6 +77,8 @@ class BatchSampler:
         self.seed = seed
         self.shuffle = shuffle
         self.speed = speed
+        self.join = join
+        self.sorted_epochs = sorted_epochs
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -86,6 +95,12 @@ class BatchSampler:
                 f"batch_seconds is {batch_seconds:g}, but utterance '{self.ids[longest]}' takes "
                 f"{self.durations[longest] / slowest:.1f} seconds; raise data.batch_seconds or "
                 "leave it out with `asr prepare --max-duration`"
+            )
+        if join and join.longest_seconds / slowest > batch_seconds:
+            raise ConfigError(
+                f"batch_seconds is {batch_seconds:g}, but joined utterances take up to "
+                f"{join.longest_seconds / slowest:.1f} seconds; raise data.batch_seconds or lower "
+                "augment.join.max_seconds"
             )
 
     def set_epoch(self, epoch: int) -> None:
@@ -122,7 +137,8 @@ class BatchSampler:
         if self._cached and self._cached[0] == epoch:
             return self._cached[1]
         seeds = [utterance_seed(self.seed, epoch, identity) for identity in self.ids]
-        seconds = self.durations
+        followers = self.join.followers(seeds) if self.join else np.full(len(seeds), -1)
+        seconds = self.durations + np.where(followers >= 0, self.durations[followers], 0.0)
         if self.speed:
             seconds = seconds / np.array([self.speed.factor(seed) for seed in seeds])
         generator = np.random.default_rng([self.seed, epoch])
@@ -133,7 +149,12 @@ class BatchSampler:
             generator.shuffle(batches)
         for batch in batches:
             batch.sort(key=lambda index: -seconds[index])
-        draws = [[Draw(i, seeds[i], 1.0, len(batch)) for i in batch] for batch in batches]
+        if self.shuffle and epoch < self.sorted_epochs:
+            batches.sort(key=lambda batch: seconds[batch[0]])
+        draws = [
+            [Draw(i, seeds[i], 1.0, len(batch), int(followers[i])) for i in batch]
+            for batch in batches
+        ]
         self._cached = (epoch, draws)
         return draws
 
@@ -148,14 +169,16 @@ class BatchSampler:
         """
         real = padded = 0.0
         for batch in self.batches(epoch):
-            seconds = [
-                self.durations[draw.utterance]
-                / (self.speed.factor(draw.seed) if self.speed else 1.0)
-                for draw in batch
-            ]
+            seconds = [self._seconds(draw) for draw in batch]
             real += sum(seconds)
             padded += max(seconds) * len(seconds)
         return 1 - real / padded
+
+    def _seconds(self, draw: Draw) -> float:
+        seconds = self.durations[draw.utterance]
+        if draw.follower >= 0:
+            seconds += self.durations[draw.follower]
+        return float(seconds / (self.speed.factor(draw.seed) if self.speed else 1.0))
 
     def _pools(self, seconds: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
         if not self.shuffle:

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 
 from asr.errors import ConfigError
 from asr.training.batch_size import Trial, largest_batch
-from asr.training.data import SpeechData, data_of, seconds_when_slowest
+from asr.training.data import SpeechData, data_of
 from asr.training.module import CTCTraining
 
 
@@ -61,10 +61,8 @@ def make_trial(module: CTCTraining, data: SpeechData, trainer: lightning.Trainer
         data: tells the longest utterance and the most tokens a second.
         trainer: tells the precision.
     """
-    longest = max(
-        seconds_when_slowest(each.utterances, each.speed)
-        for each in (data.train_set, data.valid_set)
-    )
     train = data.train_set
     rates = train.transcripts.counts / np.maximum(0.1, train.utterances.durations)
-    return Trial(module, longest, float(rates.max()), trainer.precision_plugin.forward_context)
+    return Trial(
+        module, data.longest_seconds(), float(rates.max()), trainer.precision_plugin.forward_context
+    )

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
-from asr.augment import SpeedPerturbation
+from asr.augment import SoundAugmentation, SpeedPerturbation, UtteranceJoining
 from asr.data import Batch, BatchSampler, SpeechDataset, TokenizedTranscripts
 from asr.data.sampler import ValidationSampler
 from asr.errors import AsrError, ConfigError
@@ -30,11 +30,15 @@ class SpeechData(lightning.LightningDataModule):
         workers: processes that read audio; 0 reads in the training process.
         seed: of shuffling and augmentation.
         transcripts: of the training utterances, where they are encoded already.
+        sound: changes the waveforms of training utterances, in this order.
+        join: joins training utterances, if given.
+        sorted_epochs: in so many first epochs batches come in order of length, the shortest first;
+            None: in none.
 
     Raises:
         TokenizerError: a transcript has a character that the tokenizer lacks.
         ConfigError: a batch shorter than the longest utterance, another word than "auto", or fewer
-            than no workers.
+            than no workers or sorted epochs.
     """
 
     def __init__(
@@ -48,20 +52,28 @@ class SpeechData(lightning.LightningDataModule):
         workers: int = 2,
         seed: int = 0,
         transcripts: TokenizedTranscripts | None = None,
+        sound: Sequence[SoundAugmentation] = (),
+        join: UtteranceJoining | None = None,
+        sorted_epochs: int | None = None,
     ) -> None:
         super().__init__()
         if workers < 0:
             raise ConfigError(f"data.workers is {workers}; expected 0 or more")
-        self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed, transcripts)
+        if sorted_epochs is not None and sorted_epochs < 0:
+            raise ConfigError(f"data.sorted_epochs is {sorted_epochs}; expected 0 or more")
+        self.train_set = SpeechDataset(train, tokenizer, sample_rate, speed, transcripts, sound)
         self.valid_set = SpeechDataset(valid, tokenizer, sample_rate)
         self.workers = workers
         if isinstance(batch_seconds, str) and batch_seconds != "auto":
             raise ConfigError(f"data.batch_seconds is '{batch_seconds}'; expected seconds or auto")
         self.seed = seed
+        self.join = join
+        self.sorted_epochs = sorted_epochs or 0
         self.automatic = batch_seconds == "auto"
         # Until memory is measured, the shortest batch there can be stands for it.
-        longest = max(seconds_when_slowest(each, speed) for each in (train, valid))
-        self.make_batches(longest if isinstance(batch_seconds, str) else batch_seconds)
+        self.make_batches(
+            self.longest_seconds() if isinstance(batch_seconds, str) else batch_seconds
+        )
         # How many devices share a batch; None: as many as train together.
         self.dealt_to: int | None = None
         self._position = {"epoch": 0, "batches": 0}
@@ -69,8 +81,23 @@ class SpeechData(lightning.LightningDataModule):
     def make_batches(self, seconds: float) -> None:
         """Form batches of so many seconds over all devices."""
         train, valid = self.train_set, self.valid_set
-        self.sampler = BatchSampler(train.utterances, seconds, seed=self.seed, speed=train.speed)
+        self.sampler = BatchSampler(
+            train.utterances,
+            seconds,
+            seed=self.seed,
+            speed=train.speed,
+            join=self.join,
+            sorted_epochs=self.sorted_epochs,
+        )
         self.valid_sampler = ValidationSampler(valid.utterances, seconds, shuffle=False)
+
+    def longest_seconds(self) -> float:
+        """Give the seconds of the longest utterance there can be, joined and slowed down."""
+        train, valid = (each.utterances.durations for each in (self.train_set, self.valid_set))
+        longest = max(train.max(initial=0.0), self.join.longest_seconds if self.join else 0.0)
+        speed = self.train_set.speed
+        slowest = min(speed.factors) if speed else 1.0
+        return float(max(longest / slowest, valid.max(initial=0.0)))
 
     def setup(self, stage: str) -> None:
         """Take this process's part of the batches."""
@@ -123,12 +150,6 @@ class SpeechData(lightning.LightningDataModule):
             self.setup("fit")
         self._position = state_dict
         self.sampler.resume(state_dict["epoch"], state_dict["batches"])
-
-
-def seconds_when_slowest(utterances: Sequence[Utterance], speed: SpeedPerturbation | None) -> float:
-    """Give the seconds of the longest utterance at the slowest speed."""
-    longest = max((utterance.duration for utterance in utterances), default=0.0)
-    return longest / min(speed.factors) if speed else longest
 
 
 def data_of(trainer: lightning.Trainer) -> SpeechData:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation
+from asr.augment import FrequencyWarp, SpecAugment
 from asr.data import TokenizedTranscripts
 from asr.errors import ConfigError, TrainingError
-from asr.manifest import Utterance, read_manifest
+from asr.manifest import CompactUtterances, Utterance, read_manifest
 from asr.model import CTCModel, build_model
 from asr.schema import build, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -23,6 +23,7 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
+from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
 from asr.training.trained import start_from
 
@@ -102,16 +103,16 @@ def build_parts(
     _check_apart(train_set, valid_set)
     start = None if expected else _start(config.get("init_from"), run)
     tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
-    check_keys(config["augment"], ("speed", "warp", "specaugment"), "augment")
-    factors = config["augment"].get("speed")
-    speed = factors and build(SpeedPerturbation, {"factors": factors}, "augment.speed")
+    augment = config["augment"]
+    check_keys(augment, ("join", "speed", "room", "noise", "warp", "specaugment"), "augment")
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
     if start:
         start_from(start, model, tokenizer, config["model"])
     skip = data_options.pop("skip_infeasible", False)
     transcripts = TokenizedTranscripts.encode(train_set, tokenizer)
-    kept_set, transcripts = _feasible(train_set, transcripts, model, skip)
+    feasible, transcripts = _feasible(train_set, transcripts, model, skip)
+    kept_set = CompactUtterances.of(feasible)
     data = build(
         SpeechData,
         data_options,
@@ -121,7 +122,9 @@ def build_parts(
         valid=valid_set,
         tokenizer=tokenizer,
         sample_rate=model.sample_rate,
-        speed=speed,
+        speed=speed_perturbation(augment),
+        sound=sound_augmentation(augment, kept_set, model.sample_rate),
+        join=utterance_joining(augment, kept_set, tokenizer),
         seed=seed,
     )
     module = build(
@@ -130,7 +133,7 @@ def build_parts(
         "optimizer",
         model=model,
         tokenizer=tokenizer,
-        augment=feature_augmentation(config["augment"], model),
+        augment=feature_augmentation(augment, model),
         tasks=auxiliary_losses(config["auxiliary"], kept_set, model, tokenizer),
         seed=seed,
     )
@@ -145,7 +148,7 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
     """Build what changes training features, in the order it is applied.
 
     Args:
-        options: the config's ``augment``; ``speed`` is not looked at, it changes waveforms.
+        options: the config's ``augment``; what changes waveforms is not looked at.
         model: tells the frequencies of the bands.
 
     Raises:

@@ -117,10 +117,12 @@ def spawn(config: dict[str, Any]) -> "subprocess.Popen[str]":
 def test_killed_in_mid_epoch_and_restarted_the_weights_are_bit_for_bit_the_same(
     tmp_path: Path,
 ) -> None:
-    heard = {"noise": {"white": {"probability": 0.5}}, "join": {"probability": 0.5}}
+    noise = {kind: {"probability": 0.5} for kind in ("white", "babble")}
     shared = {
-        **{"trainer__max_epochs": 3, "checkpoint": {"every_steps": 1}},
-        **{"data__sorted_epochs": 1, "augment": {"speed": [0.9, 1.1], **heard}},
+        "trainer__max_epochs": 3,
+        "checkpoint": {"every_steps": 1},
+        "data__sorted_epochs": 1,
+        "augment": {"speed": [0.9, 1.1], "noise": noise},
     }
     whole = configuration(tmp_path, **shared, output_dir=str(tmp_path / "whole"))
     broken = configuration(tmp_path, **shared, output_dir=str(tmp_path / "broken"))

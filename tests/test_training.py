@@ -1,6 +1,7 @@
 """Training: restarts, devices, and errors that stop it early."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -93,6 +94,28 @@ def test_tones_are_learned_and_the_exported_model_transcribes_them(tmp_path: Pat
     right = sum(text == reference for text, reference in zip(texts, references, strict=True))
     # The dev WER counts each of these one-word utterances as right or wrong.
     assert 100 * (1 - right / len(references)) == pytest.approx(result.wer)
+
+
+def test_without_validation_the_last_epoch_is_exported_and_nothing_else_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = configuration(tmp_path, checkpoint={"choose": "last"}, output_dir=str(tmp_path / "last"))
+    with_dev = train(last)
+    assert with_dev.epoch == 2 and with_dev.outcome.endswith("in epoch 2, the last")
+    capsys.readouterr()
+    without = train(configuration(tmp_path, data__valid=[]))
+    assert math.isnan(without.wer) and "nothing held out" in without.outcome
+    assert "dev WER" not in capsys.readouterr().out
+    first, second = ((r.model / "model.safetensors").read_bytes() for r in (with_dev, without))
+    assert first == second
+
+
+def test_a_forgotten_validation_set_is_no_choice(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.valid names no manifest.*\[\] trains without"):
+        train(configuration(tmp_path, data__valid=None))
+    kept = {"epochs": 2, "choose": "best"}
+    with pytest.raises(ConfigError, match=r"averaging\.choose is 'best', which needs data\.valid"):
+        train(configuration(tmp_path, data__valid=[], averaging=kept))
 
 
 TRAIN_SCRIPT = """

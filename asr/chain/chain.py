@@ -198,17 +198,15 @@ class Chain:
         facts = record.facts(inputs)
         if facts is not None:
             self.wer = facts["wer"]
-            return (
-                f"whole already, best dev WER {facts['wer']:.2f} % in epoch {facts['epoch']} of "
-                f"{self.config['trainer']['max_epochs']}"
-            )
+            told = facts.get("outcome", f"best dev WER {facts['wer']:.2f} %")
+            return f"whole already, {told} of {self.config['trainer']['max_epochs']}"
         again = record.difference(inputs)
         result = train(self.config)
         self.wer = result.wer
         if self.is_main:
-            facts = {"wer": result.wer, "epoch": result.epoch}
+            facts = {"wer": result.wer, "outcome": result.outcome}
             record.write(inputs, files_of(result.model), facts)
-        return _joined(f"best dev WER {result.wer:.2f} % in epoch {result.epoch}", again)
+        return _joined(result.outcome, again)
 
     @property
     def model(self) -> Path:

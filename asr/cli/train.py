@@ -101,7 +101,7 @@ def _train(config: dict[str, Any], overrides: Sequence[str]) -> float:
     result = train(config)
     if is_main_process():
         print(
-            f"best dev WER {result.wer:.2f} % in epoch {result.epoch}; model in {result.model}\n"
+            f"{result.outcome}; model in {result.model}\n"
             f"next: asr transcribe FILE -m {result.model}"
         )
     return result.wer

@@ -31,8 +31,8 @@ class KeptEpoch:
 
     Attributes:
         epoch: from 1.
-        wer: on the validation set, in percent.
-        loss: on the validation set.
+        wer: on the validation set, in percent; NaN where there is none.
+        loss: on the validation set, likewise.
         file: below the run's folder of weights.
     """
 
@@ -71,9 +71,9 @@ class KeptWeights(Callback):
             return
         summary = module.state_summary()
         epoch = trainer.current_epoch + 1
-        new = KeptEpoch(
-            epoch, summary["valid_wer"], summary["valid_loss"], f"epoch-{epoch:04d}.safetensors"
-        )
+        nothing = float("nan")
+        wer, loss = summary.get("valid_wer", nothing), summary.get("valid_loss", nothing)
+        new = KeptEpoch(epoch, wer, loss, f"epoch-{epoch:04d}.safetensors")
         # A restart may repeat an epoch whose weights were kept already.
         others = [old for old in kept_epochs(self.folder) if old.epoch < epoch]
         kept = self._choose([*others, new])

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from asr.data import Batch
 from asr.errors import ConfigError
+from asr.training.averaging import CHOICES
 from asr.training.data import data_of
 from asr.training.module import CTCTraining
 from asr.training.preemption import Preemption, highest_over_ranks
@@ -28,19 +29,24 @@ class Every:
     Attributes:
         every_steps: optimizer steps between checkpoints within an epoch.
         every_minutes: no more than so many minutes between them; None for no such limit.
+        choose: which epoch's model becomes ``model/``: "best", that of the lowest validation WER,
+            or "last".
 
     Raises:
-        ConfigError: a number that is too small.
+        ConfigError: a number that is too small, or another choice.
     """
 
     every_steps: int = 500
     every_minutes: float | None = 10.0
+    choose: str = "best"
 
     def __post_init__(self) -> None:
         if self.every_steps < 1:
             raise ConfigError(
                 f"checkpoint.every_steps is {self.every_steps}; expected a whole number, 1 or more"
             )
+        if self.choose not in CHOICES:
+            raise ConfigError(f"checkpoint.choose is '{self.choose}'; expected best or last")
         if self.every_minutes is not None and not self.every_minutes > 0:
             raise ConfigError(
                 f"checkpoint.every_minutes is {self.every_minutes}; expected above 0, or null"
@@ -48,15 +54,15 @@ class Every:
 
 
 class Checkpoints(Callback):
-    """Saves the last state and exports the best model.
+    """Saves the last state and exports the chosen model.
 
     ``last.ckpt`` is written after each epoch, within it as often as asked, and when a signal asks
     to stop; ``model/`` is the model with the lowest validation WER so far, the lower loss where two
-    are equal.
+    are equal; or that of the last epoch, where it is asked for or there is no validation.
 
     Args:
         run: the run's folder.
-        every: how often within an epoch.
+        every: how often within an epoch, and which epoch's model is exported.
         preemption: tells whether a signal came.
         export: writes a model folder, given its place and facts about the epoch.
     """
@@ -72,17 +78,17 @@ class Checkpoints(Callback):
         self.every = every
         self.preemption = preemption
         self.export = export
-        self.best = (float("inf"), float("inf"))
-        self.best_epoch = -1
+        self.chosen = (float("inf"), float("inf"))
+        self.chosen_epoch = -1
         self._saved_step = 0
         self._saved_time = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": list(self.best), "best_epoch": self.best_epoch}
+        return {"best": list(self.chosen), "best_epoch": self.chosen_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = (state_dict["best"][0], state_dict["best"][1])
-        self.best_epoch = state_dict["best_epoch"]
+        self.chosen = (state_dict["best"][0], state_dict["best"][1])
+        self.chosen_epoch = state_dict["best_epoch"]
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._saved_step = trainer.global_step
@@ -128,9 +134,14 @@ class Checkpoints(Callback):
         assert isinstance(module, CTCTraining)
         data_of(trainer).note_position(trainer.current_epoch + 1, 0)
         summary = module.state_summary()
-        score = (summary["valid_wer"], summary["valid_loss"])
-        if score < self.best:
-            self.best, self.best_epoch = score, trainer.current_epoch
+        nothing = float("nan")
+        score = (summary.get("valid_wer", nothing), summary.get("valid_loss", nothing))
+        if (
+            self.every.choose == "last"
+            or not len(data_of(trainer).valid_set)
+            or score < self.chosen
+        ):
+            self.chosen, self.chosen_epoch = score, trainer.current_epoch
             if trainer.is_global_zero:
                 self.export(self.run.model, {"epoch": trainer.current_epoch + 1, **summary})
         self._save(trainer)

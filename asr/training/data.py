@@ -21,7 +21,7 @@ class SpeechData(lightning.LightningDataModule):
 
     Args:
         train: training utterances.
-        valid: validation utterances, of other speakers.
+        valid: validation utterances, of other speakers; none to train without validation.
         tokenizer: encodes the transcripts.
         sample_rate: samples a second that the model wants.
         speed: perturbs the speed of training utterances, if given.
@@ -89,7 +89,9 @@ class SpeechData(lightning.LightningDataModule):
             join=self.join,
             sorted_epochs=self.sorted_epochs,
         )
-        self.valid_sampler = ValidationSampler(valid.utterances, seconds, shuffle=False)
+        self.valid_sampler: ValidationSampler | None = None
+        if len(valid):
+            self.valid_sampler = ValidationSampler(valid.utterances, seconds, shuffle=False)
 
     def longest_seconds(self) -> float:
         """Give the seconds of the longest utterance there can be, joined and slowed down."""
@@ -102,7 +104,7 @@ class SpeechData(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Take this process's part of the batches."""
         assert self.trainer is not None
-        for sampler in (self.sampler, self.valid_sampler):
+        for sampler in filter(None, (self.sampler, self.valid_sampler)):
             sampler.rank = self.trainer.global_rank
             sampler.world_size = self.dealt_to or self.trainer.world_size
 
@@ -114,6 +116,7 @@ class SpeechData(lightning.LightningDataModule):
         return self._loader(self.train_set, self.sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        assert self.valid_sampler is not None  # Without one the trainer does not ask.
         return self._loader(self.valid_set, self.valid_sampler)
 
     def _loader(self, dataset: SpeechDataset, sampler: BatchSampler) -> DataLoader[Any]:

@@ -1,5 +1,6 @@
 """From a plain configuration to a trained model folder."""
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,16 +40,26 @@ class TrainingResult:
     """How a training run ended.
 
     Attributes:
-        model: the folder of the model with the lowest validation WER.
-        wer: that WER in percent.
+        model: the folder of the model with the lowest validation WER, or of the last epoch's.
+        wer: its WER in percent; NaN where nothing was held out.
+        best: whether its epoch was chosen by that WER.
         epoch: the epoch it comes from, from 1.
         resumed: whether the run had been begun before.
     """
 
     model: Path
     wer: float
+    best: bool
     epoch: int
     resumed: bool
+
+    @property
+    def outcome(self) -> str:
+        """The result in words."""
+        if math.isnan(self.wer):
+            return f"nothing held out, no dev WER; epoch {self.epoch}, the last"
+        kind = "best dev WER" if self.best else "dev WER"
+        return f"{kind} {self.wer:.2f} % in epoch {self.epoch}{'' if self.best else ', the last'}"
 
 
 def train(config: Mapping[str, Any]) -> TrainingResult:
@@ -58,7 +69,7 @@ def train(config: Mapping[str, Any]) -> TrainingResult:
         config: plain values as in ``conf/train.yaml``.
 
     Returns:
-        Where the best model lies and its error.
+        Where the chosen model lies and its error.
 
     Raises:
         ConfigError: an unknown key, a missing or impossible value.
@@ -86,7 +97,9 @@ def train(config: Mapping[str, Any]) -> TrainingResult:
             _fit(trainer, parts, start)
         finally:
             finish(loggers)
-    return TrainingResult(run.model, checkpoints.best[0], checkpoints.best_epoch + 1, resumed)
+    best = parts.every.choose == "best"
+    wer, epoch = checkpoints.chosen[0], checkpoints.chosen_epoch + 1
+    return TrainingResult(run.model, wer, best, epoch, resumed)
 
 
 def _checkpoints(

@@ -138,10 +138,10 @@ def build_parts(
         seed=seed,
     )
     every = build(Every, config["checkpoint"], "checkpoint")
-    kept = build(KeptWeights, config.get("averaging", {}), "averaging", folder=run.path)
+    kept = _kept_weights(config, run, bool(valid_set))
     records = build(Logging, config.get("logging", {}), "logging")
-    whole_number(config["trainer"].get("max_epochs"), "trainer.max_epochs", least=1)
-    return Parts(module, data, tokenizer, dict(config["trainer"]), every, records, kept)
+    options = _trainer_options(config, bool(valid_set))
+    return Parts(module, data, tokenizer, options, every, records, kept)
 
 
 def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn.Module]:
@@ -177,8 +177,12 @@ def whole_number(value: Any, where: str, least: int) -> int:
 def _manifests(
     paths: Any, where: str, stand_ins: Mapping[str, Sequence[Utterance]]
 ) -> list[Utterance]:
+    if where == "data.valid" and isinstance(paths, list) and not paths:
+        # An empty list says so in as many words; a manifest that was forgotten does not.
+        return []
     if not paths:
-        raise ConfigError(f"{where} names no manifest; `asr prepare` writes them")
+        without = "; [] trains without validation" if where == "data.valid" else ""
+        raise ConfigError(f"{where} names no manifest; `asr prepare` writes them{without}")
     paths = [paths] if isinstance(paths, str) else list(paths)
     utterances = [
         utterance
@@ -188,6 +192,21 @@ def _manifests(
     if len({utterance.id for utterance in utterances}) < len(utterances):
         raise ConfigError(f"{where}: an id stands in more than one of {', '.join(paths)}")
     return utterances
+
+
+def _trainer_options(config: Mapping[str, Any], validates: bool) -> dict[str, Any]:
+    options = dict(config["trainer"])
+    whole_number(options.get("max_epochs"), "trainer.max_epochs", least=1)
+    return options if validates else {**options, "limit_val_batches": 0}
+
+
+def _kept_weights(config: Mapping[str, Any], run: RunFolder, validates: bool) -> KeptWeights:
+    kept = build(KeptWeights, config.get("averaging", {}), "averaging", folder=run.path)
+    if kept.epochs and kept.choose == "best" and not validates:
+        raise ConfigError(
+            "averaging.choose is 'best', which needs data.valid to tell; expected 'last'"
+        )
+    return kept
 
 
 def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance]) -> None:

@@ -154,9 +154,8 @@ def _epoch_lines(
     without_phonemes: set[str],
 ) -> str:
     lines = [
-        f"epoch {record['epoch']:3d}  loss {record['loss']:.2f}  dev loss "
-        f"{record['valid_loss']:.2f}  dev WER {record['valid_wer']:.2f} %  "
-        f"dev CER {record['valid_cer']:.2f} %  lr {record['lr']:.2e}  "
+        f"epoch {record['epoch']:3d}  loss {record['loss']:.2f}  {_dev(record)}"
+        f"lr {record['lr']:.2e}  "
         f"{record['utterances_per_second']:.0f} utt/s  "
         f"{record['audio_hours_per_hour']:.0f} h audio/h  {record['seconds']:.0f} s"
     ]
@@ -175,3 +174,12 @@ def _epoch_lines(
             f"taught only their tokens: {names}"
         )
     return "\n".join(lines)
+
+
+def _dev(record: dict[str, Any]) -> str:
+    if "valid_wer" not in record:
+        return ""
+    return (
+        f"dev loss {record['valid_loss']:.2f}  dev WER {record['valid_wer']:.2f} %  "
+        f"dev CER {record['valid_cer']:.2f} %  "
+    )

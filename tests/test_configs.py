@@ -71,7 +71,7 @@ def with_change(config: dict, key: str, value: object) -> dict:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tones(tmp_path_factory.mktemp("tones"), train=6, valid=2)
+    return make_tones(tmp_path_factory.mktemp("tones"), train=8, valid=2)
 
 
 def tiny(data: Path, output_dir: Path) -> list[str]:

@@ -26,8 +26,8 @@ def mix(waveform: Samples, noise: Samples, snr_db: float) -> Samples:
     Returns:
         ``(S,)`` float32; the waveform itself where either is silent.
 
-    Source: the ratio of energies over the whole utterance, as ``torchaudio.functional.add_noise``
-    and SpeechBrain's ``AddNoise`` have it.
+    Source: the ratio of energies over the whole utterance, as in
+    ``torchaudio.functional.add_noise``.
     """
     speech, added = float(np.dot(waveform, waveform)), float(np.dot(noise, noise))
     if not speech or not added:
@@ -98,8 +98,8 @@ class Babble(AdditiveNoise):
         voices: the least and the most that speak at once.
 
     Source: Snyder et al. 2018, "X-vectors: robust DNN embeddings for speaker recognition", with
-    three to seven voices of MUSAN (Snyder et al. 2015) at 13 to 20 dB; Kaldi's egs/sre16/v2/run.sh.
-    There each voice has that ratio, here the sum.
+    three to seven voices of MUSAN at 13 to 20 dB, in Kaldi's egs/sre16/v2/run.sh. There each voice
+    has that ratio, here the sum.
     """
 
     where = "augment.noise.babble"

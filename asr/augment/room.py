@@ -62,8 +62,9 @@ def impulse_response(
     Returns:
         ``(about rt60_seconds * sample_rate,)`` float32, the impulse of height 1 first.
 
-    Source: Polack 1988, "La transmission de l'énergie sonore dans les salles": echoes are a
-    Gaussian process times exp(-t * 3 ln 10 / RT60).
+    Source: reverberation as Gaussian noise whose energy decays exponentially (Badeau 2018, "Unified
+    stochastic reverberation modeling"), drawn for augmentation as in Masztalski et al. 2020,
+    "StoRIR" (arXiv 2008.07231), here without early reflections of their own.
     """
     samples = 1 + max(1, round(rt60_seconds * sample_rate))
     times = np.arange(1, samples, dtype=np.float32) / np.float32(sample_rate * rt60_seconds)

@@ -49,7 +49,7 @@ class BatchSampler:
         speed: the speed perturbation that will change the lengths, if any.
         join: joins utterances, if given.
         sorted_epochs: in so many first epochs batches come in order of length, the shortest first
-            (SortaGrad: Amodei et al. 2016, "Deep Speech 2", section 3.3).
+            (SortaGrad: Amodei et al. 2016, "Deep Speech 2").
         rank: which part of each batch is dealt here.
         world_size: how many parts there are.
 

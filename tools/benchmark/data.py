@@ -28,7 +28,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from asr.audio import write_flac
-from asr.augment import SpeedPerturbation
+from asr.augment import (
+    Babble,
+    Room,
+    SoundAugmentation,
+    SpeedPerturbation,
+    WhiteNoise,
+)
 from asr.data import BatchSampler, SpeechDataset
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.resampling import resample
@@ -74,8 +80,10 @@ def speed(folder: Path, rounds: int) -> None:
         for utterance in utterances
     }
 
-    def batches(perturb: SpeedPerturbation | None, rate: int) -> Callable[[], object]:
-        dataset = SpeechDataset(utterances, LETTERS, rate, perturb)
+    def batches(
+        perturb: SpeedPerturbation | None, rate: int, *sound: SoundAugmentation
+    ) -> Callable[[], object]:
+        dataset = SpeechDataset(utterances, LETTERS, rate, perturb, sound=sound)
         sampler = BatchSampler(utterances, 120.0, speed=perturb)
         return lambda: [dataset.__getitems__(draws) for draws in sampler]
 
@@ -95,6 +103,9 @@ def speed(folder: Path, rounds: int) -> None:
             "floor: libsndfile decodes": decode,
             "read and pad": batches(None, RATE),
             "with speed perturbation 0.9, 1.0, 1.1": batches(SpeedPerturbation(), RATE),
+            "with white noise under every utterance": batches(None, RATE, WhiteNoise(1.0)),
+            "with babble of 3 to 7 voices": batches(None, RATE, Babble(utterances, RATE, 1.0)),
+            "in a room each, RT60 0.1 to 0.5 s": batches(None, RATE, Room(RATE, 1.0)),
             "floor of perturbation: soxr alone, 1.1": lambda: [
                 soxr.resample(w, 1100, 1000, quality="MQ") for w in waveforms.values()
             ],

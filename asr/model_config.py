@@ -18,7 +18,7 @@ from asr.tokenizer import Tokenizer, load_tokenizer
 FORMAT = 1
 CONFIG_NAME = "config.yaml"
 WEIGHTS_NAME = "model.safetensors"
-GRAPH_SUFFIXES = (".onnx", ".onnx.data")
+GRAPH_SUFFIXES = (".onnx", ".onnx.data", ".onnx.json")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ GUARDED = {
     "matplotlib": ("inspection/", "tuning/"),
     "numba": ("decoding/compiled/",),
     "onnx": ("export/",),
+    "llvmlite": ("runtime/kernel/",),
     "PIL": ("inspection/", "training/pictures.py"),
 }
 

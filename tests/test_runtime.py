@@ -17,8 +17,9 @@ from asr.cli import main
 from asr.errors import UsageError
 from asr.export.folder import export_model
 from asr.features import LogMel
+from asr.runtime.backends import choose_backend
 from asr.runtime.features import ArrayFeatures
-from asr.runtime.recognizer import ExportedRecognizer, choose_backend
+from asr.runtime.recognizer import ExportedRecognizer
 from asr.runtime.sweep import StretchSweep
 from asr.transcriber import TranscribeOptions
 from asr.windows import Chunking
@@ -75,13 +76,13 @@ def test_features_are_those_of_torch(normalize):
         np.testing.assert_allclose(found, expected[0, : samples // 80], atol=2e-4)
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["compiled", "onnx", "openvino"])
 def test_transcripts_are_those_of_torch(models, audio, backend):
     if backend == "openvino":
         pytest.importorskip("openvino")
     trained, exported = Recognizer.load(models[0]), ExportedRecognizer(models[1], backend, 2)
     expected = list(trained.transcribe_many(audio))
-    for batch_seconds in (0.1, 6.0, 120.0) if backend == "onnx" else (6.0,):
+    for batch_seconds in (0.1, 6.0, 120.0) if backend != "openvino" else (6.0,):
         found = list(exported.transcribe_many(audio, batch_seconds=batch_seconds))
         assert [each.text for each in found] == [each.text for each in expected]
         for own, other in zip(found, expected, strict=True):
@@ -150,7 +151,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(models, audio, tmp_pa
     words = ["transcribe", str(audio[1]), str(tmp_path / "broken.flac"), "-m", str(models[1])]
     assert main([*words, "-o", str(tmp_path / "out"), "-f", "all", "--threads", "2"]) == 1
     complaints = capsys.readouterr().err
-    assert "--backend auto takes onnx" in complaints
+    assert "--backend auto takes compiled" in complaints
     assert "broken.flac" in complaints
     assert "1 of 2 inputs were not transcribed" in complaints
     assert len(list((tmp_path / "out").glob("1.*"))) == 10
@@ -173,12 +174,19 @@ def test_backends_that_do_not_fit_are_explained(models, audio, capsys, place, fl
 
 def test_auto_takes_what_is_installed(models, tmp_path, monkeypatch):
     assert choose_backend("auto", models[0]) == "torch"
-    assert choose_backend("auto", models[1]) == "onnx"
+    assert choose_backend("auto", models[1]) == "compiled"
     assert choose_backend("openvino", models[1]) == "openvino"
     export_model(models[0], tmp_path / "int8", "int8")
     with pytest.raises(UsageError, match="export the model in fp32"):
         ExportedRecognizer(tmp_path / "int8", "openvino")
-    monkeypatch.setattr("asr.runtime.recognizer.installed", lambda name: name == "openvino")
+    lacking = {"llvmlite"}
+    monkeypatch.setattr(
+        "asr.runtime.backends.find_spec", lambda name: None if name in lacking else name
+    )
+    assert choose_backend("auto", models[1]) == "onnx"
+    with pytest.raises(UsageError, match="pip install llvmlite"):
+        ExportedRecognizer(models[1], "compiled")
+    lacking |= {"onnxruntime", "torch"}
     assert choose_backend("auto", models[1]) == "openvino"
     with pytest.raises(UsageError, match="pip install onnxruntime"):
         choose_backend("auto", tmp_path / "int8")

@@ -24,9 +24,10 @@ def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--backend",
         default="auto",
-        choices=("auto", "torch", "onnx", "openvino"),
-        help="what computes: torch for a trained model, ONNX Runtime or OpenVINO for one of "
-        "`asr export`; auto: the fastest that is installed for it (default auto)",
+        choices=("auto", "torch", "compiled", "onnx", "openvino"),
+        help="what computes: torch for a trained model; for one of `asr export` ONNX Runtime, "
+        "OpenVINO, or compiled: layers as machine code made here for this processor; auto: the "
+        "fastest that is installed for it (default auto)",
     )
     group.add_argument(
         "--precision",
@@ -77,7 +78,8 @@ def load_transcriber(args: argparse.Namespace, say: Callable[[str], None]) -> "T
         ModelFolderError: the model is unusable.
         UsageError: a backend that is not installed or does not fit the model or the other flags.
     """
-    from asr.runtime.recognizer import ExportedRecognizer, choose_backend
+    from asr.runtime.backends import choose_backend
+    from asr.runtime.recognizer import ExportedRecognizer
 
     backend = choose_backend(args.backend, args.model)
     if backend != "torch":

@@ -14,6 +14,7 @@ from asr.export.products import add_product
 from asr.export.recurrence import add_recurrence, direction_of
 from asr.gru.layouts import to_onnx
 from asr.model import CTCModel
+from asr.runtime.layout import direction_key, norm_key
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -83,14 +84,14 @@ class EncoderWriter:
             The values of the output ``(B, U, H)`` and of the state at its end ``(1, B, H)``.
         """
         layer = self._layer(number)
-        name = f"encoder.layers.{number}.norm"
-        x = graph.add("Transpose", self._norm(graph, name, hidden), perm=[1, 0, 2])
+        normalized = self._norm(graph, norm_key(number), hidden)
+        x = graph.add("Transpose", normalized, perm=[1, 0, 2])
         size = graph.add("Slice", graph.add("Shape", hidden), *map(graph.integers, (1, 2)))
         mask = graph.add("Transpose", add_mask(graph, lengths, size), perm=[1, 0])
         mask = graph.add("Unsqueeze", mask, graph.integers(2))
         weights = to_onnx(layer.gru.layers[0].state_dict())
         after = layer.gru.reset == "after"
-        chosen = direction_of(f"layer.{number + 1}", weights, direction, after)
+        chosen = direction_of(direction_key(number, direction), weights, direction, after)
         output, final = add_recurrence(graph, chosen, x, lengths, mask, state)
         return graph.add("Transpose", output, perm=[1, 0, 2]), final
 

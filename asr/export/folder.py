@@ -17,7 +17,7 @@ from asr.files import atomic_folder, atomic_write
 from asr.model import CTCModel
 from asr.model_config import CONFIG_NAME, read_config, write_config
 from asr.model_folder import load_model
-from asr.runtime.layout import HEAD, SUBSAMPLING, WEIGHTS, WHOLE, direction_name
+from asr.runtime.layout import HEAD, INDEX, SUBSAMPLING, WEIGHTS, WHOLE, direction_name
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -58,7 +58,7 @@ def export_model(
     model = saved.model.eval()
     with atomic_folder(folder) as place:
         saved.tokenizer.save(place)
-        weights = WeightFile(place / WEIGHTS)
+        weights = WeightFile(place / WEIGHTS, place / INDEX)
         writer = _FolderWriter(model, place, weights, precision)
         writer.write_whole()
         writer.write_parts()

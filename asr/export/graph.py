@@ -1,5 +1,6 @@
 """A graph of ONNX while it is written, and the file of weights that several graphs share."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from asr.files import atomic_write
+
 # The oldest that has LayerNormalization and ReduceSum's axes as an input; every runtime of today
 # reads it. 8 is the version of the file format that came with it.
 OPSET = 17
 _IR_VERSION = 8
 # Runtimes map weights into memory where they start at a page.
 _PAGE_BYTES = 4096
-_SMALL_BYTES = 1024
+_LINE_BYTES = 64
 
 Array = NDArray[Any]
 # Type and shape of each input or output.
@@ -29,10 +32,13 @@ class WeightFile:
 
     Args:
         path: the file, beside the graphs.
+        index: another that says where each array lies, of which type and shape.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: Path) -> None:
         self.path = path
+        self._index = index
+        self._places: dict[str, dict[str, Any]] = {}
         self._stream = path.open("wb")
         self._known: dict[tuple[str, int], TensorProto] = {}
 
@@ -47,7 +53,8 @@ class WeightFile:
         if (key, kind) in self._known:
             return self._known[key, kind]
         array = np.ascontiguousarray(array)
-        self._stream.write(bytes(-self._stream.tell() % _PAGE_BYTES))
+        unit = _PAGE_BYTES if array.nbytes >= _PAGE_BYTES else _LINE_BYTES
+        self._stream.write(bytes(-self._stream.tell() % unit))
         tensor = TensorProto(name=key, data_type=kind, dims=array.shape)
         tensor.data_location = TensorProto.EXTERNAL
         place = {
@@ -57,20 +64,27 @@ class WeightFile:
         }
         for name, value in place.items():
             tensor.external_data.add(key=name, value=value)
+        self._places[key] = {
+            "type": str(array.dtype),
+            "shape": list(array.shape),
+            "offset": self._stream.tell(),
+        }
         self._stream.write(array.tobytes())
         self._known[key, kind] = tensor
         return tensor
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish both files."""
         self._stream.close()
+        with atomic_write(self._index) as stream:
+            json.dump(self._places, stream, indent=1)
 
 
 class Graph:
     """Nodes that are added one after another, each value known by its name.
 
     Args:
-        weights: where large constants go; None: into the graph itself.
+        weights: where weights go; None: into the graph itself.
         precision: ``"fp32"``; ``"bf16"``, which keeps weights in half the space and casts them to
             float32 before they are used; ``"int8"``, which multiplies integers.
     """
@@ -151,7 +165,7 @@ class Graph:
     def _keep(self, key: str, array: Array) -> None:
         if key in self.initializers:
             return
-        if self._weights is not None and array.nbytes > _SMALL_BYTES:
+        if self._weights is not None:
             self.initializers[key] = self._weights.add(key, array)
         else:
             self.initializers[key] = numpy_helper.from_array(array, key)

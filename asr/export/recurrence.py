@@ -43,15 +43,14 @@ def direction_of(key: str, weights: OnnxWeights, number: int, after: bool) -> Di
     """Take one direction out of a layer's weights.
 
     Args:
-        key: what to call the layer.
+        key: what to call it.
         weights: of the layer.
         number: 0 for forward, 1 for backward.
         after: whether the reset gate acts after the recurrent product.
     """
     W, R = weights.W[number], weights.R[number]
     bias = np.zeros(2 * len(W), np.float32) if weights.B is None else weights.B[number]
-    name = f"{key}.{('forward', 'backward')[number]}"
-    return Direction(name, W, R, bias, after, number == 1)
+    return Direction(key, W, R, bias, after, number == 1)
 
 
 def add_recurrence(

@@ -17,8 +17,8 @@ from asr.model_config import ModelConfig
 from asr.recordings import Recording
 from asr.runtime.engine import Engine, Part
 from asr.runtime.features import ArrayFeatures
-from asr.runtime.layout import HEAD, SUBSAMPLING, direction_name
-from asr.runtime.sweep import TOLERANCES, StretchSweep
+from asr.runtime.layout import HEAD, SUBSAMPLING
+from asr.runtime.sweep import StretchSweep
 from asr.windows import Chunking, Window, cut_stretches
 
 Frames = NDArray[np.float32]
@@ -54,12 +54,12 @@ class GraphAcoustic:
         self._width = int(encoder["width"])
         self._directions = 2 if encoder["bidirectional"] else 1
         self._units = self._width // self._directions
-        self._tolerance = TOLERANCES[str((config.export or {}).get("precision", "fp32"))]
+        self._tolerance = engine.tolerance
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="asr-encoder")
         self._subsampling = engine.load(folder / SUBSAMPLING)
         self._layers = [
-            [engine.load(folder / direction_name(number, d)) for d in range(self._directions)]
+            [engine.load_direction(folder, number, d) for d in range(self._directions)]
             for number in range(int(encoder["layers"]))
         ]
         self._head = engine.load(folder / HEAD)

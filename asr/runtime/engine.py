@@ -1,25 +1,35 @@
-"""Engines run the graphs of an exported model: ONNX Runtime or OpenVINO, a thread for each call."""
+"""Engines run the parts of an exported model, a thread for each call.
+
+ONNX Runtime and OpenVINO run graphs. The compiled engine leaves to ONNX Runtime what is no
+recurrence, and runs the layers by machine code of its own.
+"""
 
 import threading
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.errors import ModelFolderError, UsageError
+from asr.errors import ModelFolderError
+from asr.runtime.layout import direction_name
 
 Array = NDArray[Any]
 # A graph: arrays in, arrays out, in the graph's order.
 Part = Callable[..., list[Array]]
+# By how much products of one frame differ from batch to batch, and nearly a step of the 127 that
+# a state is rounded to.
+ROUNDING = 1e-5
+STEP_OF_8_BITS = 5e-3
 
 
 class Engine(Protocol):
     """Loads graphs."""
 
     name: str
+    # By how much states may differ and count as the same.
+    tolerance: float
 
     def load(self, path: Path) -> Part:
         """Load a graph.
@@ -28,19 +38,35 @@ class Engine(Protocol):
             ModelFolderError: the file is missing or broken, or holds what the engine cannot run.
         """
 
+    def load_direction(self, folder: Path, number: int, direction: int) -> Part:
+        """Load one direction of a layer.
+
+        Args:
+            folder: of the model.
+            number: of the layer, from 0.
+            direction: 0 reads forward, 1 backward.
+
+        Raises:
+            ModelFolderError: as for ``load``.
+        """
+
 
 class OnnxEngine:
     """ONNX Runtime on the CPU.
 
     Calls come from as many threads as shall compute, and each computes in its own: so threads never
     wait for each other within a layer.
+
+    Args:
+        integers: whether its products are of 8-bit integers.
     """
 
     name = "onnx"
 
-    def __init__(self) -> None:
+    def __init__(self, integers: bool = False) -> None:
         import onnxruntime
 
+        self.tolerance = STEP_OF_8_BITS if integers else ROUNDING
         self._library = onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -66,6 +92,10 @@ class OnnxEngine:
 
         return run
 
+    def load_direction(self, folder: Path, number: int, direction: int) -> Part:
+        """Load one direction of a layer; see ``Engine``."""
+        return self.load(folder / direction_name(number, direction))
+
 
 class OpenVinoEngine:
     """OpenVINO on the CPU, one stream for each thread.
@@ -76,6 +106,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    tolerance = ROUNDING
 
     def __init__(self, threads: int, half: bool = False) -> None:
         import openvino
@@ -104,41 +135,16 @@ class OpenVinoEngine:
 
         return run
 
+    def load_direction(self, folder: Path, number: int, direction: int) -> Part:
+        """Load one direction of a layer; see ``Engine``."""
+        return self.load(folder / direction_name(number, direction))
+
 
 def computes_half() -> bool:
     """Tell whether OpenVINO computes in bfloat16 on this processor."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def installed(backend: str) -> bool:
-    """Tell whether the library of a backend is there: ``"torch"``, ``"onnx"``, ``"openvino"``."""
-    return find_spec({"onnx": "onnxruntime"}.get(backend, backend)) is not None
-
-
-def open_engine(backend: str, precision: str, threads: int) -> Engine:
-    """Open an engine.
-
-    Args:
-        backend: ``"onnx"`` or ``"openvino"``.
-        precision: of the exported model.
-        threads: how many calls may run at once.
-
-    Raises:
-        UsageError: its library is not installed, or does not compute in this precision.
-    """
-    if backend == "openvino" and precision == "int8":
-        raise UsageError(
-            "the 8-bit products of this model are ONNX Runtime's; give --backend onnx, or export "
-            "the model in fp32 for OpenVINO"
-        )
-    library = {"onnx": "onnxruntime"}.get(backend, backend)
-    if not installed(backend):
-        raise UsageError(f"--backend {backend} needs the package {library}: pip install {library}")
-    if backend == "onnx":
-        return OnnxEngine()
-    return OpenVinoEngine(threads, half=precision == "bf16" and computes_half())
 
 
 def _unusable(path: Path, library: str, error: Exception) -> ModelFolderError:

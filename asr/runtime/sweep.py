@@ -13,12 +13,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.runtime.engine import Part
+from asr.runtime.engine import ROUNDING, Part
 
 Frames = NDArray[np.float32]
-# States this close are the same: products of other batches differ by as much, and those of 8-bit
-# integers by nearly a step of the 127 that a state is rounded to.
-TOLERANCES = {"fp32": 1e-5, "bf16": 1e-5, "int8": 5e-3}
 # Frames that are walked again before states are compared.
 _STEP = 24
 
@@ -32,7 +29,7 @@ class StretchSweep:
         tolerance: by how much states may differ and count as the same.
     """
 
-    def __init__(self, part: Part, backward: bool, tolerance: float = TOLERANCES["fp32"]) -> None:
+    def __init__(self, part: Part, backward: bool, tolerance: float = ROUNDING) -> None:
         self._part = part
         self._backward = backward
         self._tolerance = tolerance

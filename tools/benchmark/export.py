@@ -4,8 +4,8 @@
     python tools/benchmark/export.py files --model runs/an4-gru/model FOLDER --threads 2
     python tools/benchmark/export.py random big     # makes a model of 20 M parameters to name above
 
-`compute` takes features to log-probabilities, batch 1 and 8, the least time of several rounds of all
-contenders in turn. "eager" is the same model with torch.nn.GRU in its layers, at batch 1 its
+`compute` takes features to log-probabilities, batch 1 and 8, the least time of several rounds of
+all contenders in turn. "eager" is the same model with torch.nn.GRU in its layers, at batch 1 its
 baseline; the floor is the time of all matrix products at the rate of one large product of that
 precision, ONNX Runtime's for integers.
 `files` runs `asr transcribe` as a process, from decoding the audio to written text, with start-up,

@@ -110,6 +110,22 @@ def test_bfloat16_autocast_gives_nearly_the_same_in_float32():
     torch.testing.assert_close(output, lstm(batch, lengths), rtol=0, atol=0.03)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 5e-3), (torch.bfloat16, 0.03)])
+def test_a_gpu_gives_what_the_cpu_gives(dtype, tolerance):
+    torch.manual_seed(0)
+    lstm, batch, lengths = LSTM(16, 32, True, 0.0), torch.randn(4, 20, 16), torch.tensor(LENGTHS)
+    expected = lstm(batch, lengths)
+    wanted = torch.autograd.grad(expected.square().sum(), list(lstm.parameters()))
+    lstm.cuda()
+    with torch.autocast("cuda", dtype, enabled=dtype is not None):
+        output = lstm(batch.cuda(), lengths.cuda())
+    found = torch.autograd.grad(output.square().sum(), list(lstm.parameters()))
+    torch.testing.assert_close(output.cpu(), expected, rtol=0, atol=tolerance)
+    for grad, other in zip(found, wanted, strict=True):
+        assert (grad.cpu() - other).norm() < 2 * tolerance * other.norm()
+
+
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_long_recordings_are_cut_into_windows_that_overlap(bidirectional):
     acoustic = TorchAcoustic(small_model(bidirectional=bidirectional).eval())

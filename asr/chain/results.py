@@ -98,7 +98,7 @@ def _parameters(config: Mapping[str, Any], model: Path) -> list[str]:
     encoder = saved.config["encoder"]
     return [
         f"- model: {saved.model.parameter_count() / 1e6:.2f} M parameters, encoder "
-        f"{encoder.get('layers')} x {encoder.get('width')}, "
+        f"{encoder.get('layers')} x {encoder.get('width')} ({encoder.get('kind', 'gru')}), "
         f"{saved.tokenizer.vocabulary_size} tokens ({saved.tokenizer.kind}); {chosen}",
         f"- training: {config['data']['train']}, {config['trainer']['max_epochs']} epochs, "
         f"{config['data']['batch_seconds']} s of audio a step, seed {config['seed']}, "

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 import asr.shards.reading
 from asr.audio import write_flac
-from asr.augment import SpeedPerturbation
+from asr.augment import SpeedPerturbation, UtteranceJoining
 from asr.cli import main
 from asr.data import BatchSampler, SpeechDataset
 from asr.errors import AudioError, ManifestError
@@ -60,8 +60,11 @@ def as_it_is(batch):
 def batches(utterances, workers=0, done=0, rank=0, world_size=1):
     """Read an epoch, or the rest of it, as training does."""
     speed = SpeedPerturbation()
-    dataset = SpeechDataset(utterances, CharacterTokenizer("AB"), RATE, speed)
-    sampler = BatchSampler(utterances, 1.0, seed=3, speed=speed, rank=rank, world_size=world_size)
+    dataset = SpeechDataset(utterances, CharacterTokenizer("AB "), RATE, speed)
+    join = UtteranceJoining(utterances, 0.3)
+    sampler = BatchSampler(
+        utterances, 1.0, seed=3, speed=speed, join=join, rank=rank, world_size=world_size
+    )
     sampler.resume(2, done)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=as_it_is, num_workers=workers)
     return list(loader)

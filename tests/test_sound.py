@@ -313,6 +313,7 @@ def test_batches_of_joined_utterances_are_no_longer_than_asked(utterances):
         assert max(seconds) * len(seconds) <= 2.0
         real, padded = real + sum(seconds), padded + max(seconds) * len(seconds)
     assert sampler.padding_share(1) == pytest.approx(1 - real / padded)
+    assert sampler.heard_seconds(1) == pytest.approx(real)
     with pytest.raises(ConfigError, match=r"joined utterances take up to 1\.\d seconds"):
         BatchSampler(utterances, 0.95, join=join, speed=speed)
 

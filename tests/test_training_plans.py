@@ -106,6 +106,7 @@ def test_hours_are_those_of_steps_and_validation():
         valid_hours=3.0,
         train_utterances=1,
         valid_utterances=1,
+        epoch_hours=10.0,
         epochs=4,
         steps_per_epoch=900,
         padding_share=0.1,

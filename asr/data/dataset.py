@@ -90,7 +90,7 @@ class SpeechDataset(Dataset["Example"]):
     def _example(
         self, draw: Draw, utterances: Sequence[Utterance], waveforms: Sequence[Samples]
     ) -> Example:
-        text = " ".join(utterance.text for utterance in utterances)
+        text = " ".join(utterance.text for utterance in utterances if utterance.text)
         waveform, tokens = waveforms[0], self.transcripts[draw.utterance]
         if draw.follower >= 0:
             waveform = np.concatenate(waveforms)

@@ -158,6 +158,17 @@ class BatchSampler:
         self._cached = (epoch, draws)
         return draws
 
+    def heard_seconds(self, epoch: int) -> float:
+        """Tell how much there is to hear in an epoch, utterances joined and at their speed.
+
+        Args:
+            epoch: the epoch, from 0.
+
+        Returns:
+            Seconds, padding left out.
+        """
+        return sum(self._seconds(draw) for batch in self.batches(epoch) for draw in batch)
+
     def padding_share(self, epoch: int) -> float:
         """Tell what share of an epoch's batches is padding.
 
@@ -167,12 +178,9 @@ class BatchSampler:
         Returns:
             Padded seconds over all seconds, padding included.
         """
-        real = padded = 0.0
-        for batch in self.batches(epoch):
-            seconds = [self._seconds(draw) for draw in batch]
-            real += sum(seconds)
-            padded += max(seconds) * len(seconds)
-        return 1 - real / padded
+        batches = self.batches(epoch)
+        padded = sum(max(self._seconds(draw) for draw in batch) * len(batch) for batch in batches)
+        return 1 - self.heard_seconds(epoch) / padded
 
     def _seconds(self, draw: Draw) -> float:
         seconds = self.durations[draw.utterance]

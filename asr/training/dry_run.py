@@ -11,7 +11,7 @@ def describe(estimate: Estimate) -> str:
     """
     e = estimate
     rows = [
-        ("training speech", f"{e.train_hours:.2f} h in {e.train_utterances:,} utterances"),
+        ("training speech", _training_speech(e)),
         ("validation speech", f"{e.valid_hours:.2f} h in {e.valid_utterances:,} utterances"),
         (
             "steps",
@@ -34,6 +34,12 @@ def describe(estimate: Estimate) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _training_speech(e: Estimate) -> str:
+    speech = f"{e.train_hours:.2f} h in {e.train_utterances:,} utterances"
+    augmented = abs(e.epoch_hours / max(1e-9, e.train_hours) - 1) > 0.01
+    return f"{speech}, {e.epoch_hours:.2f} h an epoch as augmented" if augmented else speech
 
 
 def _time(e: Estimate) -> str:

@@ -47,6 +47,8 @@ class Estimate:
         valid_hours: speech to validate on.
         train_utterances: their number.
         valid_utterances: their number.
+        epoch_hours: what an epoch trains on, utterances joined and at their speed, padding left
+            out.
         epochs: passes over the training speech.
         steps_per_epoch: optimizer steps.
         padding_share: of a batch.
@@ -67,6 +69,7 @@ class Estimate:
     valid_hours: float
     train_utterances: int
     valid_utterances: int
+    epoch_hours: float
     epochs: int
     steps_per_epoch: int
     padding_share: float
@@ -89,13 +92,13 @@ class Estimate:
     @property
     def flops_per_epoch(self) -> float:
         """Floating-point operations of training for an epoch, padding included."""
-        return self.flops_per_second * 3600 * self.train_hours / (1 - self.padding_share)
+        return self.flops_per_second * 3600 * self.epoch_hours / (1 - self.padding_share)
 
     @property
     def hours(self) -> float:
         """Time of the whole run by the clock, validation included."""
         train = self.steps * self.step_seconds
-        share = self.valid_hours / max(1e-9, self.train_hours) / self.devices
+        share = self.valid_hours / max(1e-9, self.epoch_hours) / self.devices
         per_epoch = self.steps_per_epoch * self.step_seconds * self.devices
         return (train + self.epochs * VALIDATION_SHARE * share * per_epoch) / 3600
 
@@ -147,6 +150,7 @@ def estimate(config: Mapping[str, Any], expected: Expected | None = None) -> Est
         valid_hours=_hours(data.valid_set.utterances),
         train_utterances=len(data.train_set),
         valid_utterances=len(data.valid_set),
+        epoch_hours=data.sampler.heard_seconds(0) / 3600,
         epochs=int(options["max_epochs"]),
         steps_per_epoch=-(-data.batch_count(0) // accumulate),
         padding_share=data.sampler.padding_share(0),

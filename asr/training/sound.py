@@ -80,7 +80,8 @@ def utterance_joining(
         return None
     text = next((utterance.text for utterance in train_set if utterance.text), "")
     try:
-        tokenizer.encode(f"{text} {text}")
+        # Without any text there is nothing to put a space between.
+        tokenizer.encode(f"{text} {text}" if text else "")
     except TokenizerError as error:
         raise ConfigError(
             f"augment.join puts a space between transcripts, which the tokenizer cannot write: "

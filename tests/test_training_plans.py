@@ -31,35 +31,39 @@ from asr.training.tasks import Tasks
 WIDTH, LAYERS, MELS, CHANNELS, TOKENS = 64, 2, 40, 8, 30
 
 
-def module_of(**tasks):
+def module_of(kind="gru", **tasks):
     torch.manual_seed(0)
-    encoder = {"layers": LAYERS, "width": WIDTH, "channels": CHANNELS, "subsampling": 4}
+    encoder = {"kind": kind, "layers": LAYERS, "width": WIDTH, "channels": CHANNELS}
     model = build_model({"features": {"n_mels": MELS}, "encoder": encoder}, TOKENS)
     tokenizer = CharacterTokenizer([chr(65 + i) for i in range(TOKENS - 1)])
     return CTCTraining(model, tokenizer, tasks=Tasks(**tasks))
 
 
-def operations_by_hand() -> float:
+def operations_by_hand(kind: str) -> float:
     """Multiplications and additions of a forward pass for a second: 100 frames, 25 encoder ones."""
     half = WIDTH // 2
     gates = 3 * (WIDTH * half + half * half)
-    gru = 25 * LAYERS * 2 * gates
+    if kind == "lstm":
+        # Of its eight more columns one tells the lengths.
+        gates = 4 * ((WIDTH + 8) * half + half * half)
+    recurrent = 25 * LAYERS * 2 * gates
     first = 50 * (MELS // 2) * CHANNELS * 9
     second = 25 * (MELS // 4) * CHANNELS * CHANNELS * 9
     projection = 25 * CHANNELS * (MELS // 4) * WIDTH
     mel = 100 * 257 * MELS
-    return 2 * (gru + first + second + projection + mel + 25 * WIDTH * TOKENS)
+    return 2 * (recurrent + first + second + projection + mel + 25 * WIDTH * TOKENS)
 
 
-def test_operations_are_those_counted_by_hand():
-    flops, kept = count_operations(module_of())
-    forward = operations_by_hand()
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_operations_are_those_counted_by_hand(kind):
+    flops, kept = count_operations(module_of(kind))
+    forward = operations_by_hand(kind)
     mel = 2 * 100 * 257 * MELS
     # Backward: the products with respect to inputs and to weights; none for what no weight is
     # before, the mel filters and the first convolution's input.
     first = 2 * 50 * (MELS // 2) * CHANNELS * 9
     assert flops == 3 * forward - 2 * mel - first
-    twice, _ = count_operations(module_of(consistency=Consistency()))
+    twice, _ = count_operations(module_of(kind, consistency=Consistency()))
     assert twice == 2 * flops - mel
     # At least the features' padding, inputs and gates of each layer, in float32.
     assert kept > 4 * 25 * LAYERS * 2 * 4 * (WIDTH // 2)

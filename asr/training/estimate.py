@@ -215,7 +215,12 @@ def _count(module: CTCTraining, batch: Batch) -> tuple[float, float]:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    added = {torch.ops.aten.addmm_: _operations_of_addmm}
+    aten = torch.ops.aten
+    added = {
+        aten.addmm_: _operations_of_addmm,
+        aten.mkldnn_rnn_layer: _operations_of_lstm,
+        aten.mkldnn_rnn_layer_backward: lambda *shapes, **others: 2 * _operations_of_lstm(*shapes),
+    }
     with FlopCounterMode(display=False, custom_mapping=added) as counter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = module.batch_losses(batch).sum()
@@ -229,6 +234,12 @@ def _count(module: CTCTraining, batch: Batch) -> tuple[float, float]:
 def _operations_of_addmm(total: Any, left: list[int], right: list[int], **others: Any) -> int:
     # PyTorch's counter knows the product that makes a new tensor, not the one that adds in place.
     return 2 * left[0] * left[1] * right[1]
+
+
+def _operations_of_lstm(x: list[int], weight_input: list[int], *others: Any, **named: Any) -> int:
+    # One direction of an LSTM, all its frames at once: oneDNN's, which PyTorch's counter passes by.
+    frames, rows, units = x[0] * x[1], weight_input[0], weight_input[0] // 4
+    return 2 * frames * rows * (weight_input[1] + units)
 
 
 class _Timer(Callback):

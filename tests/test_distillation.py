@@ -12,7 +12,7 @@ from tiny_training import MODEL, configuration
 
 from asr.data import collate
 from asr.data.batch import Example
-from asr.errors import ConfigError
+from asr.errors import ConfigError, ModelFolderError
 from asr.model import CTCModel, build_model
 from asr.model_folder import load_model, save_model
 from asr.tokenizer import CharacterTokenizer
@@ -145,3 +145,8 @@ def test_training_starts_from_a_trained_model_and_learns_from_it(tmp_path):
     config["output_dir"] = str(tmp_path / "third")
     with pytest.raises(ConfigError, match=r"model.encoder.reset \('after' there, 'before' here\)"):
         train(config)
+    config["tokenizer"] = {"kind": "sentencepiece", "vocabulary_size": 16}
+    with pytest.raises(ConfigError, match=r"tokenizer\.kind is 'characters'; here it is 'sentence"):
+        train(config)
+    with pytest.raises(ModelFolderError, match="nowhere"):
+        train({**config, "init_from": str(tmp_path / "nowhere")})

@@ -25,7 +25,7 @@ from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
 from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
-from asr.training.trained import start_from
+from asr.training.trained import start_from, vocabulary_of
 
 SECTIONS = (
     "name",
@@ -238,8 +238,10 @@ def _tokenizer(
     check_keys(options, ("kind", "vocabulary_size", "model_type", "folder"), "tokenizer")
     if run.tokenizer.exists():
         return load_tokenizer(options["kind"], run.tokenizer)
-    if folder := options.get("folder") or start:
-        return load_tokenizer(options["kind"], Path(folder))
+    if options.get("folder"):
+        return load_tokenizer(options["kind"], Path(options["folder"]))
+    if start:
+        return vocabulary_of(start, options["kind"])
     texts = (utterance.text for utterance in train_set)
     return train_tokenizer(
         options["kind"], texts, options.get("vocabulary_size"), options.get("model_type")

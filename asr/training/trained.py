@@ -6,6 +6,7 @@ from typing import Any
 
 from asr.errors import ConfigError
 from asr.model import CTCModel, complete_config
+from asr.model_config import load_config
 from asr.model_folder import SavedModel, load_model
 from asr.tokenizer import Tokenizer
 
@@ -40,6 +41,26 @@ def load_alike(folder: Path | str, model: CTCModel, tokenizer: Tokenizer, where:
             "the same features, frame rate and tokens (tokenizer.folder takes another model's)"
         )
     return saved
+
+
+def vocabulary_of(folder: Path | str, kind: str) -> Tokenizer:
+    """Take the vocabulary of the model that training starts from.
+
+    Args:
+        folder: a model folder.
+        kind: the config's ``tokenizer.kind``.
+
+    Raises:
+        ConfigError: the model has a vocabulary of another kind.
+        ModelFolderError: it cannot be read.
+    """
+    tokenizer = load_config(Path(folder)).tokenizer
+    if tokenizer.kind != kind:
+        raise ConfigError(
+            f"init_from names {folder}, whose tokenizer.kind is '{tokenizer.kind}'; here it is "
+            f"'{kind}'; choose tokenizer={tokenizer.kind}"
+        )
+    return tokenizer
 
 
 def start_from(

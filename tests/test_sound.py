@@ -104,21 +104,21 @@ def test_white_noise_is_white():
 
 def test_babble_is_the_sum_of_other_utterances_equally_loud(utterances):
     babble = Babble(utterances, RATE, 1.0, voices=(3, 3))
-    for index in (0, 5, 23):
-        # Voices as long as their files, so that each can be told from its own waveform.
-        found = babble.noise(900, np.random.default_rng(index), index).astype(np.float64)
+    for index, samples in ((0, 900), (5, 2500), (23, 6000)):
+        generator = np.random.default_rng(index)
+        found = babble.noise(samples, generator, index).astype(np.float64)
         generator = np.random.default_rng(index)
         assert generator.integers(3, 4) == 3
-        others = [
-            place + (place >= index) for place in generator.choice(23, 3, replace=False).tolist()
-        ]
-        expected = np.zeros(900)
-        for other in others:
-            voice = np.rint(sound_of(other, 900 + 151 * other) * 32768) / 32768
-            start = generator.integers(len(voice))
-            voice = np.tile(voice, 2)[start : start + 900]
+        places = generator.choice(23, 3, replace=False).tolist()
+        expected = np.zeros(samples)
+        for other in (place + (place >= index) for place in places):
+            assert other != index
+            length = 900 + 151 * other
+            voice = np.rint(sound_of(other, length) * 32768) / 32768
+            start = generator.random() * (length - samples if length > samples else length)
+            start = round(start) if length > samples else int(start)
+            voice = np.tile(voice, 8)[start : start + samples]
             expected += voice / np.linalg.norm(voice)
-        assert index not in others
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

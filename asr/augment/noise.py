@@ -88,7 +88,8 @@ class WhiteNoise(AdditiveNoise):
 class Babble(AdditiveNoise):
     """Other utterances of the training set, equally loud and all at once.
 
-    Each voice begins anywhere in its utterance and starts over where that ends.
+    Of a longer utterance any stretch is taken; a shorter one begins anywhere and starts over where
+    it ends.
 
     Args:
         utterances: the training set, in files.
@@ -130,16 +131,16 @@ class Babble(AdditiveNoise):
         babble = np.zeros(samples, np.float32)
         for other in others.tolist():
             # All but the utterance itself.
-            path = self.utterances[other + (other >= index)].audio_filepath
-            voice = load_waveform(path, self.sample_rate)
-            voice = repeated(voice, int(generator.integers(len(voice))), samples)
+            voice = stretch(
+                self.utterances[other + (other >= index)], samples, self.sample_rate, generator
+            )
             if energy := float(np.dot(voice, voice)):
                 babble += voice * np.float32(energy**-0.5)
         return babble
 
 
 class RecordedNoise(AdditiveNoise):
-    """Recordings of noise; a short one is repeated, of a long one any stretch is taken.
+    """Recordings of noise: any stretch of a long one, and a short one again and again.
 
     Args:
         sample_rate: of the waveforms, in Hz.
@@ -171,14 +172,36 @@ class RecordedNoise(AdditiveNoise):
 
     def noise(self, samples: int, generator: np.random.Generator, index: int) -> Samples:
         recording = self.recordings[int(generator.integers(len(self.recordings)))]
-        seconds = samples / self.sample_rate
-        start = generator.random()
-        if recording.duration > seconds:
-            start *= recording.duration - seconds
-            found = load_excerpt(recording.audio_filepath, self.sample_rate, start, seconds)
-            return repeated(found, 0, samples)
-        whole = load_waveform(recording.audio_filepath, self.sample_rate)
-        return repeated(whole, int(start * len(whole)), samples)
+        return stretch(recording, samples, self.sample_rate, generator)
+
+
+def stretch(
+    recording: Utterance, samples: int, sample_rate: int, generator: np.random.Generator
+) -> Samples:
+    """Read any stretch of a recording; a shorter one begins anywhere and starts over at its end.
+
+    Args:
+        recording: the file and its duration.
+        samples: length of the stretch.
+        sample_rate: of the stretch, in Hz.
+        generator: tells where it begins.
+
+    Returns:
+        ``(samples,)`` float32.
+
+    Raises:
+        AudioError: the file is missing, damaged, or shorter than it was.
+    """
+    place = generator.random()
+    seconds = samples / sample_rate
+    if recording.duration > seconds:
+        start = place * (recording.duration - seconds)
+        # Rounding may cost a sample at the end.
+        return repeated(
+            load_excerpt(recording.audio_filepath, sample_rate, start, seconds), 0, samples
+        )
+    whole = load_waveform(recording.audio_filepath, sample_rate)
+    return repeated(whole, int(place * len(whole)), samples)
 
 
 def repeated(sound: Samples, start: int, samples: int) -> Samples:

@@ -172,10 +172,10 @@ def _check_kind(kind: str, options: Mapping[str, Any]) -> None:
     for other, encoder in ENCODERS.items():
         foreign = [name for name in options if name in defaults(encoder) and name not in own]
         if foreign:
-            keys = " and ".join(f"model.encoder.{name}" for name in foreign)
             remedy = " ".join(f"~model.encoder.{name}" for name in foreign)
             raise ConfigError(
-                f"{keys} belongs to kind '{other}' and not to '{kind}'; take it out ({remedy})"
+                f"model.encoder.kind is '{kind}', but {', '.join(foreign)} go with '{other}' only; "
+                f"take them out ({remedy}) or choose a model of that kind (model={kind}_small)"
             )
 
 

@@ -141,7 +141,7 @@ def test_a_model_of_the_default_width_has_as_many_parameters_as_the_gru():
 @pytest.mark.parametrize("option", [{"reset": "after"}, {"checkpoint_frames": None}])
 def test_options_of_the_gru_are_refused_with_what_to_do(option):
     (name,) = option
-    with pytest.raises(ConfigError, match=f"{name} belongs to kind 'gru'.*~model.encoder.{name}"):
+    with pytest.raises(ConfigError, match=f"{name} go with 'gru' only.*~model.encoder.{name}"):
         small_model(**option)
 
 

@@ -80,7 +80,7 @@ def start_from(
         ModelFolderError: the trained one cannot be read.
     """
     saved = load_alike(folder, model, tokenizer, "init_from")
-    there, here = (_listed(complete_config(c)["encoder"]) for c in (saved.config, config))
+    there, here = (complete_config(c)["encoder"] for c in (saved.config, config))
     differing = [
         f"model.encoder.{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
         for key in sorted(there.keys() | here.keys())
@@ -91,13 +91,6 @@ def start_from(
             f"init_from names {folder}, which differs in {', '.join(differing)}; expected the same"
         )
     model.load_state_dict(saved.model.state_dict())
-
-
-def _listed(options: Mapping[str, Any]) -> dict[str, Any]:
-    # A default may be a tuple where YAML has a list.
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
-    }
 
 
 def _traits(model: CTCModel, tokenizer: Tokenizer) -> dict[str, Any]:

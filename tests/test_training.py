@@ -372,6 +372,8 @@ def test_two_devices_train_the_weights_of_one(tmp_path: Path) -> None:
         config = configuration(
             tmp_path, model=model, output_dir=str(tmp_path / f"devices{devices}")
         )
+        noise = {"babble": {"probability": 0.5}}
+        config["augment"] = {**config["augment"], "noise": noise, "room": {"probability": 0.5}}
         config["trainer"] |= {"devices": devices, "max_epochs": 1}
         config["trainer"]["strategy"] = "ddp" if devices > 1 else "auto"
         done = subprocess.run(

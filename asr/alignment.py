@@ -2,22 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from asr.ctc import required_frames
 from asr.decoding.align import Alignment, align
-from asr.decoding.align_batch import align_batch
 from asr.decoding.words import Word, time_words
+from asr.encoding import LogProbs
 from asr.errors import AsrError
 from asr.posteriors import iterate_log_probs
 from asr.windows import encoder_frame_seconds
 
 if TYPE_CHECKING:
-    from asr.recognizer import Recognizer
+    from asr.transcriber import Transcriber
 
 # Frames times states: a byte each while the best path is traced back.
 MOST_CELLS = 4_000_000_000
@@ -81,13 +77,19 @@ class Spoken:
 
 
 def align_recordings(
-    recognizer: "Recognizer", recordings: Sequence[Spoken]
+    recognizer: "Transcriber",
+    recordings: Sequence[Spoken],
+    *,
+    batch_seconds: float = 120.0,
+    workers: int = 2,
 ) -> Iterator[AlignedUtterance]:
     """Align texts with their recordings.
 
     Args:
         recognizer: its model tells where tokens lie.
         recordings: what to align; any one that fails leaves the others alone.
+        batch_seconds: seconds of audio that are encoded together.
+        workers: threads that read audio ahead.
 
     Yields:
         One alignment for each, in the same order; ``error`` says what went wrong.
@@ -99,16 +101,17 @@ def align_recordings(
         for each, tokens in zip(recordings, encoded, strict=True)
         if not isinstance(tokens, str)
     ]
-    found = iterate_log_probs(recognizer, paths)
+    found = iterate_log_probs(recognizer, paths, batch_seconds=batch_seconds, workers=workers)
     prepared = (
         tokens if isinstance(tokens, str) else _checked(each, tokens, next(found))
         for each, tokens in zip(recordings, encoded, strict=True)
     )
-    size = 1 if recognizer.device.type == "cpu" else _BATCH
+    device = str(recognizer.device)
+    size = 1 if device == "cpu" else _BATCH
     waiting = iter(zip(recordings, prepared, strict=True))
     while some := list(islice(waiting, size)):
         good = [entry for _, entry in some if not isinstance(entry, str)]
-        alignments = iter(_align_all(good, recognizer.device))
+        alignments = iter(_align_all(good, device))
         for each, entry in some:
             if isinstance(entry, str):
                 yield AlignedUtterance(each.id, each.path, each.text, error=entry)
@@ -116,7 +119,7 @@ def align_recordings(
             yield _timed(recognizer, each, entry[0], next(alignments))
 
 
-def _encode_text(recognizer: "Recognizer", spoken: Spoken) -> list[int] | str:
+def _encode_text(recognizer: "Transcriber", spoken: Spoken) -> list[int] | str:
     """Give the tokens, or in a sentence why there are none."""
     if not spoken.text.split():
         return f"{spoken.path}: the text is empty; expected the words that are said"
@@ -127,13 +130,14 @@ def _encode_text(recognizer: "Recognizer", spoken: Spoken) -> list[int] | str:
 
 
 def _checked(
-    spoken: Spoken, tokens: list[int], log_probs: Tensor | str
-) -> tuple[Tensor, list[int]] | str:
+    spoken: Spoken, tokens: list[int], log_probs: LogProbs | str
+) -> tuple[LogProbs, list[int]] | str:
     """Give what can be aligned, or in a sentence why it cannot."""
     if isinstance(log_probs, str):
         return log_probs
     frames = len(log_probs)
-    needed = int(required_frames(torch.tensor([tokens]), torch.tensor([len(tokens)])))
+    # One a token, and a blank between equal neighbours.
+    needed = len(tokens) + sum(one == other for one, other in pairwise(tokens))
     if frames * (2 * len(tokens) + 1) > MOST_CELLS:
         return (
             f"{spoken.path}: {frames} frames and {len(tokens)} tokens are too much to align at "
@@ -148,16 +152,20 @@ def _checked(
 
 
 def _align_all(
-    prepared: Sequence[tuple[Tensor, list[int]]], device: torch.device
+    prepared: Sequence[tuple[LogProbs, list[int]]], device: str
 ) -> list[Alignment | None]:
-    if device.type == "cpu":
+    if device == "cpu":
         return [align(log_probs, tokens) for log_probs, tokens in prepared]
     if not prepared:
         return []
+    import torch
+
+    from asr.decoding.align_batch import align_batch
+
     frames, tokens = zip(*prepared, strict=True)
     pad = torch.nn.utils.rnn.pad_sequence
     return align_batch(
-        pad(list(frames), batch_first=True).to(device),
+        pad([torch.from_numpy(rows) for rows in frames], batch_first=True).to(device),
         torch.tensor([len(rows) for rows in frames]),
         pad([torch.tensor(row) for row in tokens], batch_first=True),
         torch.tensor([len(row) for row in tokens]),
@@ -165,7 +173,7 @@ def _align_all(
 
 
 def _timed(
-    recognizer: "Recognizer", spoken: Spoken, log_probs: Tensor, alignment: Alignment | None
+    recognizer: "Transcriber", spoken: Spoken, log_probs: LogProbs, alignment: Alignment | None
 ) -> AlignedUtterance:
     seconds = encoder_frame_seconds(recognizer.acoustic)
     text = " ".join(spoken.text.split())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,7 @@ REFERENCES = "references.txt"
 HYPOTHESES = "hypotheses.txt"
 ALIGNMENTS = "alignments.txt"
 RESULT = "score.json"
+_PACKAGES = ("torch", "onnxruntime", "openvino", "llvmlite", "rapidfuzz", "jiwer")
 
 
 class Transcriber(Protocol):
@@ -77,9 +79,10 @@ class Evaluation:
         normalizer: name and version of the rule applied to both sides.
         model: where the model came from, as the caller put it.
         manifest: where the utterances came from, as the caller put it.
+        date: when transcription began, ISO 8601 in UTC.
         decoder: how the texts were found.
         words: of each transcript with their times, before any normaliser.
-        date: when transcription began, ISO 8601 in UTC.
+        backend: what computed.
     """
 
     score: Score
@@ -94,6 +97,7 @@ class Evaluation:
     date: str
     decoder: str = ""
     words: "Mapping[str, tuple[Word, ...]]" = field(default_factory=dict)
+    backend: str = ""
 
     @property
     def confidences(self) -> dict[str, tuple[float, ...]]:
@@ -165,10 +169,9 @@ def evaluate(
         model=model,
         manifest=manifest,
         date=date,
+        backend=getattr(recognizer, "backend", ""),
         decoder=transcripts[0].decoder,
-        words={
-            utterance.id: transcript.words for utterance, transcript in pairs if transcript.words
-        },
+        words={each.id: found.words for each, found in pairs if found.words},
     )
     if output_dir is not None:
         write_evaluation(output_dir, evaluation)
@@ -237,7 +240,6 @@ def format_evaluation(evaluation: Evaluation) -> str:
     Returns:
         Lines without a trailing newline: the score's summary, the speed, and what was scored how.
     """
-    failed = len(evaluation.failures)
     lines = [
         format_summary(evaluation.score),
         format_speed(evaluation),
@@ -247,8 +249,9 @@ def format_evaluation(evaluation: Evaluation) -> str:
     ]
     if evaluation.normalizer != str(NORMALIZERS["none"]):
         lines.append(format_change(evaluation.raw, evaluation.score))
-    if failed or evaluation.warnings:
-        lines.append(f"failed utterances: {failed}, warnings: {len(evaluation.warnings)}")
+    failed, warned = len(evaluation.failures), len(evaluation.warnings)
+    if failed or warned:
+        lines.append(f"failed utterances: {failed}, warnings: {warned}")
     return "\n".join(lines)
 
 
@@ -258,11 +261,9 @@ def format_speed(evaluation: Evaluation) -> str:
     Args:
         evaluation: what to write.
     """
-    hours = evaluation.audio_seconds / 3600
-    return (
-        f"{hours:.3f} h of audio in {evaluation.processing_seconds:.1f} s: real-time factor "
-        f"{evaluation.real_time_factor:.4f}"
-    )
+    hours, spent = evaluation.audio_seconds / 3600, evaluation.processing_seconds
+    factor = evaluation.real_time_factor
+    return f"{hours:.3f} h of audio in {spent:.1f} s: real-time factor {factor:.4f}"
 
 
 def write_evaluation(folder: Path | str, evaluation: Evaluation) -> None:
@@ -328,13 +329,14 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "real_time_factor": _number(evaluation.real_time_factor),
         "normalizer": evaluation.normalizer,
         "model": evaluation.model,
+        "backend": evaluation.backend,
         "decoder": evaluation.decoder,
         "manifest": evaluation.manifest,
         "date": evaluation.date,
         "versions": {
             "asr": __version__,
             "python": platform.python_version(),
-            **{package: version(package) for package in ("torch", "rapidfuzz", "jiwer")},
+            **{name: version(name) for name in _PACKAGES if find_spec(name)},
         },
     }
 

@@ -100,6 +100,11 @@ def write_config(folder: Path, content: Mapping[str, Any]) -> None:
         yaml.safe_dump(dict(content), stream, sort_keys=False, allow_unicode=True)
 
 
+def holds_weights(path: Path) -> bool:
+    """Tell whether a file of a model folder is one of those that say what the model computes."""
+    return path.name == WEIGHTS_NAME or path.name.endswith(GRAPH_SUFFIXES)
+
+
 def model_digest(folder: Path | str) -> str:
     """Give the SHA-256, in hexadecimal digits, of all that a model folder's output depends on.
 
@@ -112,7 +117,7 @@ def model_digest(folder: Path | str) -> str:
     digest = hashlib.sha256()
     try:
         for path in sorted(Path(folder).iterdir()):
-            known = path.name in (CONFIG_NAME, WEIGHTS_NAME) or path.name.endswith(GRAPH_SUFFIXES)
+            known = path.name == CONFIG_NAME or holds_weights(path)
             if known or path.name.startswith("tokenizer."):
                 digest.update(f"{path.name} {path.stat().st_size}\n".encode())
                 digest.update(path.read_bytes())

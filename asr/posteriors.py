@@ -3,22 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from asr.encoding import Encoding
-from asr.recognizer import Recognizer
+from asr.encoding import Encoding, LogProbs
 from asr.recordings import Loader
+from asr.transcriber import Transcriber
 
 
 def iterate_log_probs(
-    recognizer: Recognizer,
+    recognizer: Transcriber,
     paths: Sequence[Path | str],
     *,
     batch_seconds: float = 120.0,
     workers: int = 2,
     progress: Callable[[], object] = lambda: None,
-) -> Iterator[Tensor | str]:
+) -> Iterator[LogProbs | str]:
     """Compute the log-probabilities of files, those of like length together.
 
     Args:
@@ -29,22 +28,22 @@ def iterate_log_probs(
         progress: called when a file is done.
 
     Yields:
-        For each file in order ``(U, V)`` float32 on the CPU, natural logarithms, or in a sentence
+        For each file in order ``(U, V)`` float32, natural logarithms, or in a sentence
         why there are none.
     """
     loader = Loader(paths, recognizer.acoustic.features, workers=workers)
     encoding = Encoding(recognizer.acoustic, loader, batch_seconds=batch_seconds)
-    open_parts: dict[int, list[Tensor]] = {}
-    done: dict[int, Tensor | str] = {}
+    open_parts: dict[int, list[LogProbs]] = {}
+    done: dict[int, LogProbs | str] = {}
     following = 0
     try:
         for part in encoding:
             index = part.recording.index
-            open_parts.setdefault(index, []).append(torch.from_numpy(part.log_probs))
+            open_parts.setdefault(index, []).append(part.log_probs)
             if not part.last:
                 continue
             parts = open_parts.pop(index)
-            done[index] = torch.cat(parts) if part.error is None else part.error
+            done[index] = np.concatenate(parts) if part.error is None else part.error
             progress()
             while following in done:
                 yield done.pop(following)

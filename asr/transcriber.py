@@ -68,6 +68,8 @@ class Transcriber:
 
     # Where log-probabilities are computed: a torch.device, or its name where there is no torch.
     device: Any = "cpu"
+    # What computes them: one of ``asr.runtime.backends.BACKENDS``.
+    backend: str = "torch"
 
     def __init__(
         self,

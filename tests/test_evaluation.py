@@ -11,7 +11,6 @@ from asr.decoding.options import DEFAULT_OPTIONS
 from asr.errors import ScoringError, UsageError
 from asr.evaluation import evaluate, format_evaluation
 from asr.manifest import Utterance, write_manifest
-from asr.recognizer import Recognizer
 from asr.scoring import ErrorCounts
 from asr.tokenizer import CharacterTokenizer
 from asr.transcript import Transcript
@@ -60,7 +59,7 @@ def command(tmp_path, monkeypatch):
         manifest = tmp_path / "test.jsonl"
         write_manifest(manifest, utterances)
         recognizer = KnownTranscripts(text_of, warnings)
-        monkeypatch.setattr(Recognizer, "load", lambda folder, device: recognizer)
+        monkeypatch.setattr("asr.cli.evaluate.load_transcriber", lambda *given: recognizer)
         return main(["evaluate", str(manifest), "-m", "some/model", *words])
 
     return run
@@ -332,7 +331,7 @@ def test_insertions_into_silence_do_not_pass_the_gate(command):
 
 @pytest.mark.parametrize(
     "words",
-    [("--max-wer", "-1"), ("--max-wer", "nan"), ("--batch-seconds", "0"), ("--normalizer", "x")],
+    [("--max-wer", "-1"), ("--max-wer", "nan"), ("--workers", "x"), ("--normalizer", "x")],
 )
 def test_impossible_options_are_wrong_usage(command, words):
     with pytest.raises(SystemExit) as stopped:

@@ -1,6 +1,8 @@
 """Exported models transcribe as trained ones do, whatever the batch, and without torch."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from exported_models import save_random
+from golden.voice import SAMPLE_RATE, speak_tones
 
 import asr.runtime.acoustic
 from asr import Recognizer
@@ -17,6 +20,8 @@ from asr.cli import main
 from asr.errors import UsageError
 from asr.export.folder import export_model
 from asr.features import LogMel
+from asr.manifest import Utterance, write_manifest
+from asr.model_config import read_config
 from asr.runtime.backends import choose_backend
 from asr.runtime.features import ArrayFeatures
 from asr.runtime.recognizer import ExportedRecognizer
@@ -203,6 +208,42 @@ def test_an_exported_model_needs_no_torch(models, audio, tmp_path):
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "6 transcripts" in result.stderr, result.stderr
     assert len(list(tmp_path.glob("*.srt"))) == 6
+
+
+def test_the_other_verbs_take_exported_models_without_torch(tmp_path, capsys):
+    texts = ["ABC", "DEAD BEEF", "FACE A CAGE"]
+    utterances = []
+    for seed, text in enumerate(texts):
+        wave = speak_tones(text, seed)
+        write_flac(tmp_path / f"{seed}.flac", wave, SAMPLE_RATE)
+        path, seconds = str(tmp_path / f"{seed}.flac"), len(wave) / SAMPLE_RATE
+        utterances.append(Utterance(str(seed), path, seconds, text))
+    manifest = str(tmp_path / "dev.jsonl")
+    write_manifest(tmp_path / "dev.jsonl", utterances)
+    golden, exported = str(Path(__file__).parent / "golden" / "model"), str(tmp_path / "exported")
+    export_model(golden, exported)
+    commands = [
+        ["evaluate", manifest, "-q", "-o", str(tmp_path / "scores")],
+        ["align", manifest, "-q"],
+        ["tune", manifest, "-q", "--allow-test", "-o", str(tmp_path / "tuning")],
+    ]
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchaudio', 'lightning')))\n"
+        f"from asr.cli import main\nfor words in {commands!r}:\n"
+        f"    assert main([*words, '-m', {exported!r}, '--threads', '1']) == 0"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    shutil.copytree(golden, tmp_path / "golden")
+    for words in commands:
+        flags = ["-o", str(tmp_path / "torch"), "-m", str(tmp_path / "golden"), "--device", "cpu"]
+        assert main([*words, *(flags if "-o" in words else flags[2:])]) == 0
+    expected = [line for line in capsys.readouterr().out.splitlines() if " h of audio" not in line]
+    found = [line for line in result.stdout.splitlines() if " h of audio" not in line]
+    assert found == [line.replace(str(tmp_path / "golden"), exported) for line in expected]
+    assert found[0] == "%WER 0.00 [ 0 / 6, 0 ins, 0 del, 0 sub ]"
+    assert json.loads((tmp_path / "scores" / "score.json").read_text())["backend"] == "compiled"
+    assert read_config(Path(exported))["decoder"] == read_config(tmp_path / "golden")["decoder"]
 
 
 def test_real_speech_has_the_same_words(speech, tmp_path):

@@ -16,6 +16,7 @@ from asr.lm.ngram import Units
 from asr.lm.ngram_file import is_ngram_file, write_ngram
 from asr.manifest import Utterance
 from asr.model_config import save_decoder_options
+from asr.recognizer import Recognizer
 from asr.tuning.run import gather, tune_calibration, tune_weights
 from asr.tuning.search import figures, format_tuning
 
@@ -98,7 +99,7 @@ def tune_model(
     Raises:
         ScoringError: audio that could not be decoded; names it.
     """
-    collected = gather(model, utterances, folder / _CACHE, "auto", "none")
+    collected = gather(Recognizer.load(model), model, utterances, folder / _CACHE, "none")
     if collected.failures:
         raise ScoringError(
             f"{len(collected.failures)} recordings to tune on could not be read, the first: "

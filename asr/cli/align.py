@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.computing import add_computing_arguments, load_transcriber, use_threads
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="applied to the text, to bring it to the model's characters (default: none)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_computing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: a text is missing or too much, or the output does not fit one file.
     """
+    use_threads(args)
     recordings = _recordings(args)
     if args.output_dir is None and args.output_format == "textgrid" and len(recordings) > 1:
         raise UsageError(
@@ -75,16 +77,17 @@ def run(args: argparse.Namespace) -> int:
     from asr.files import atomic_write
     from asr.output import suffix_of
     from asr.output.names import Named, distinct_names
-    from asr.recognizer import Recognizer
 
-    recognizer = Recognizer.load(args.model, device=args.device)
+    recognizer = load_transcriber(args, _say)
     places, _ = distinct_names([Named(each.path, each.id, whole=True) for each in recordings])
     found = tqdm(
-        align_recordings(recognizer, recordings),
+        align_recordings(
+            recognizer, recordings, batch_seconds=args.batch_seconds, workers=args.workers
+        ),
         "aligning",
         len(recordings),
         unit="utt",
-        disable=len(recordings) == 1,
+        disable=args.quiet or len(recordings) == 1,
     )
     failed = 0
     for place, each in zip(places, found, strict=True):
@@ -101,10 +104,12 @@ def run(args: argparse.Namespace) -> int:
         ) as stream:
             stream.write(content)
     if failed:
-        print(
-            f"asr align: {failed} of {len(recordings)} recordings were not aligned", file=sys.stderr
-        )
+        _say(f"{failed} of {len(recordings)} recordings were not aligned")
     return 1 if failed else 0
+
+
+def _say(sentence: str) -> None:
+    print(f"asr align: {sentence}", file=sys.stderr)
 
 
 def _recordings(args: argparse.Namespace) -> "list[Spoken]":

@@ -1,6 +1,7 @@
 """The flags that say what computes: backend, device, precision, threads; and a model loaded so."""
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -49,16 +50,20 @@ def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def use_threads(args: argparse.Namespace) -> None:
-    """Tell every library of the process how many threads it may start, before any is loaded.
+    """Check the flags, and tell every library how many threads it may start, before any is loaded.
 
     Args:
         args: what `add_computing_arguments` declares.
 
     Raises:
-        UsageError: fewer than one.
+        UsageError: fewer than one, or another number that cannot be.
     """
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads is {args.threads}; expected 1 or more")
+    if not 0 < args.batch_seconds < math.inf:
+        raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
+    if args.workers < 0:
+        raise UsageError(f"--workers is {args.workers}; expected threads, 0 or more")
     for library in ("OMP", "OPENBLAS", "MKL"):
         if args.threads is not None:
             os.environ[f"{library}_NUM_THREADS"] = str(args.threads)

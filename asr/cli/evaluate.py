@@ -1,12 +1,12 @@
 """`asr evaluate` transcribes a manifest and scores it by word error rate."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.computing import add_computing_arguments, load_transcriber, use_threads
 from asr.cli.decoder_options import add_decoder_arguments, use_decoder
 from asr.cli.gate import add_gate, is_above
 
@@ -35,21 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for report.html (figures, plots, every alignment, recordings to listen to), "
         "report.json, report.csv, and the sys, pra, dtl, trn and stm files of sclite",
     )
-    parser.add_argument(
-        "--batch-seconds",
-        type=_positive,
-        default=120.0,
-        help="seconds of audio transcribed at once (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=_count,
-        default=2,
-        help="threads that read audio ahead (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
-    )
     rules = "; ".join(f"{rule.name}: {rule.summary}" for rule in NORMALIZERS.values())
     parser.add_argument(
         "--normalizer",
@@ -66,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_decoder_arguments(parser)
     add_gate(parser)
+    add_computing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when all audio was transcribed and the gate, if any, is kept; else 1.
     """
+    use_threads(args)
     from asr.manifest import read_manifest
 
     # A broken manifest shows before torch's seconds of import.
@@ -86,14 +73,13 @@ def run(args: argparse.Namespace) -> int:
         Path(args.report).mkdir(parents=True, exist_ok=True)
 
     from asr.evaluation import evaluate, format_evaluation
-    from asr.recognizer import Recognizer
     from asr.scoring.intervals import bootstrap_interval
     from asr.scoring.listing import format_interval
     from asr.scoring.word_times import read_word_times, start_errors
 
     truth = read_word_times(args.word_times) if args.word_times else None
     evaluation = evaluate(
-        use_decoder(Recognizer.load(args.model, device=args.device), args),
+        use_decoder(load_transcriber(args, _say), args),
         utterances,
         args.output,
         batch_seconds=args.batch_seconds,
@@ -101,11 +87,11 @@ def run(args: argparse.Namespace) -> int:
         normalizer=args.normalizer,
         model=args.model,
         manifest=args.manifest,
-        progress=True,
+        progress=not args.quiet,
     )
     for kind, notices in (("warning", evaluation.warnings), ("failed", evaluation.failures)):
         for notice in notices:
-            print(f"asr evaluate: {kind}: {notice.id}: {notice.message}", file=sys.stderr)
+            _say(f"{kind}: {notice.id}: {notice.message}")
     score = evaluation.score
     speakers = {utterance.id: utterance.speaker for utterance in utterances if utterance.speaker}
     interval = bootstrap_interval(score, speakers)
@@ -114,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if truth is not None:
         print(f"word times: {start_errors(evaluation.words, truth)}")
     if args.output is not None:
-        print(f"asr evaluate: details are in {args.output}", file=sys.stderr)
+        _say(f"details are in {args.output}")
     if args.report is not None:
         _write_report(args.report, evaluation, utterances, interval)
     above = is_above(score.words, args.max_wer, "evaluate")
@@ -155,7 +141,7 @@ def _write_report(
         groups={name: break_down(score, group_of) for name, group_of in groups.items()},
         notes=tuple(_notes(evaluation)),
     )
-    print(f"asr evaluate: the report is {Path(folder) / 'report.html'}", file=sys.stderr)
+    _say(f"the report is {Path(folder) / 'report.html'}")
 
 
 def _notes(evaluation: "Evaluation") -> Iterator[str]:
@@ -175,15 +161,5 @@ def _notes(evaluation: "Evaluation") -> Iterator[str]:
             yield f"{kind}: {notice.id}: {notice.message}"
 
 
-def _positive(word: str) -> float:
-    value = float(word)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{word} is not a number of seconds above 0")
-    return value
-
-
-def _count(word: str) -> int:
-    value = int(word)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{word} is not a number of threads, 0 or more")
-    return value
+def _say(sentence: str) -> None:
+    print(f"asr evaluate: {sentence}", file=sys.stderr)

@@ -188,8 +188,6 @@ def _options(args: argparse.Namespace, shape: Shape) -> "TranscribeOptions":
     from asr.transcriber import TranscribeOptions
     from asr.windows import DEFAULT_CHUNKING, Chunking
 
-    if not args.batch_seconds > 0:
-        raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
     length = args.chunk_length
     chunking = Chunking(
         DEFAULT_CHUNKING.length_seconds if length is None else length, args.chunk_overlap

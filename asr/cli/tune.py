@@ -3,14 +3,18 @@
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.computing import add_computing_arguments, load_transcriber, use_threads
 from asr.cli.decoder_options import add_decoder_arguments, decoder_knowledge, decoder_options
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
+    from asr.manifest import Utterance
+    from asr.tuning.run import TuningSet
     from asr.tuning.search import Tuning
 
 _TEST = re.compile(r"(^|[^a-z])test([^a-z]|$)")
@@ -56,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="leave the model folder as it is and only report"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_decoder_arguments(parser, weights=False)
+    add_computing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
             f"{args.manifest} is named as a test set; what is tuned on it says nothing of other "
             "data. Tune on a development set, or add --allow-test"
         )
+    use_threads(args)
     utterances = read_manifest(args.manifest)
 
     from asr.model_config import save_decoder_options
     from asr.scoring.word_times import read_word_times
     from asr.tuning.run import (
-        gather,
         tune_calibration,
         tune_hotwords,
         tune_rescoring,
@@ -93,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     truth = read_word_times(args.word_times) if args.word_times else None
     folder = Path(args.output or f"{str(args.model).rstrip('/')}-tuning")
-    collected = gather(args.model, utterances, folder, args.device, args.normalizer)
+    collected = _gather(args, utterances, folder)
     options = decoder_options(args, collected.recognizer.decoder_options)
     knowledge = decoder_knowledge(args, options)
     if args.tune_hotwords and not knowledge.hotwords:
@@ -114,11 +118,28 @@ def run(args: argparse.Namespace) -> int:
     options, facts = tune_calibration(collected, options, knowledge, truth)
     print("\n".join(facts))
     for failure in collected.failures:
-        print(f"asr tune: failed: {failure}", file=sys.stderr)
+        _say(f"failed: {failure}")
     if not args.dry_run:
         save_decoder_options(args.model, options)
-        print(f"asr tune: written to {args.model}/config.yaml", file=sys.stderr)
+        _say(f"written to {args.model}/config.yaml")
     return 1 if collected.failures else 0
+
+
+def _gather(
+    args: argparse.Namespace, utterances: "Sequence[Utterance]", folder: Path
+) -> "TuningSet":
+    from asr.tuning.run import gather
+
+    return gather(
+        load_transcriber(args, _say),
+        args.model,
+        utterances,
+        folder,
+        args.normalizer,
+        batch_seconds=args.batch_seconds,
+        workers=args.workers,
+        progress=not args.quiet,
+    )
 
 
 def _report(tuning: "Tuning", folder: Path) -> None:
@@ -138,8 +159,12 @@ def _report(tuning: "Tuning", folder: Path) -> None:
 
         picture = draw_surface(tuning)
     except ImportError:
-        print("asr tune: no picture without matplotlib: pip install 'asr[plots]'", file=sys.stderr)
+        _say("no picture without matplotlib: pip install 'asr[plots]'")
         return
     with atomic_write(folder / "tuning.png", "wb") as stream:
         stream.write(picture)
-    print(f"asr tune: the error surface is in {folder}/tuning.png", file=sys.stderr)
+    _say(f"the error surface is in {folder}/tuning.png")
+
+
+def _say(sentence: str) -> None:
+    print(f"asr tune: {sentence}", file=sys.stderr)

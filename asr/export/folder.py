@@ -14,7 +14,7 @@ from asr.export.encoder import EncoderWriter
 from asr.export.features import add_features
 from asr.export.graph import OPSET, Graph, Value, Values, WeightFile
 from asr.files import atomic_folder, atomic_write
-from asr.model import CTCModel
+from asr.model import CTCModel, complete_config
 from asr.model_config import CONFIG_NAME, read_config, write_config
 from asr.model_folder import load_model
 from asr.runtime.layout import HEAD, INDEX, SUBSAMPLING, WEIGHTS, WHOLE, direction_name
@@ -64,6 +64,8 @@ def export_model(
         writer.write_parts()
         weights.close()
         content = read_config(source)
+        # A folder of an older version lacks what has a default since.
+        content["model"] = complete_config(saved.config)
         content["export"] = {
             "precision": precision,
             "opset": OPSET,

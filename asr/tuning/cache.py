@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from asr.encoding import LogProbs
 from asr.files import atomic_write
-from asr.model_config import CONFIG_NAME, WEIGHTS_NAME
+from asr.model_config import CONFIG_NAME, holds_weights
 
 INDEX = "log_probs.json"
 FRAMES = "log_probs.npy"
 
 
-class LogProbCache(Sequence[Tensor]):
+class LogProbCache(Sequence[LogProbs]):
     """Log-probabilities in one memory-mapped file; item ``i`` is the ``(U, V)`` of an utterance.
 
     Args:
@@ -38,23 +37,24 @@ class LogProbCache(Sequence[Tensor]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         place = index % len(self)
-        return torch.from_numpy(np.array(self._rows[self._ends[place] : self._ends[place + 1]]))
+        return np.array(self._rows[self._ends[place] : self._ends[place + 1]])
 
 
-def fingerprint(model: Path | str, audio_filepaths: Sequence[str]) -> str:
+def fingerprint(model: Path | str, audio_filepaths: Sequence[str], backend: str) -> str:
     """Tell a model and its recordings from others: their contents, and sizes and times of audio.
 
     Args:
         model: a model folder.
         audio_filepaths: the recordings, in order.
+        backend: what runs the model; they round differently.
     """
     digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        content = (Path(model) / name).read_bytes()
-        # The decoder's section changes when weights are tuned and computes no log-probability.
-        if name == CONFIG_NAME:
-            content = content.partition(b"\ndecoder:")[0]
+    # The decoder's section changes when weights are tuned and computes no log-probability.
+    config = (Path(model) / CONFIG_NAME).read_bytes().partition(b"\ndecoder:")[0]
+    weights = [path.read_bytes() for path in sorted(Path(model).iterdir()) if holds_weights(path)]
+    for content in (config, *weights):
         digest.update(hashlib.sha256(content).digest())
+    digest.update(backend.encode())
     for name in audio_filepaths:
         path = Path(name)
         state = path.stat() if path.is_file() else None
@@ -78,7 +78,9 @@ def open_cache(folder: Path, mark: str) -> LogProbCache | None:
     return LogProbCache(folder) if found and found == sum(index["frames"]) else None
 
 
-def fill_cache(folder: Path, mark: str, log_probs: Callable[[], Iterable[Tensor]]) -> LogProbCache:
+def fill_cache(
+    folder: Path, mark: str, log_probs: Callable[[], Iterable[LogProbs]]
+) -> LogProbCache:
     """Compute log-probabilities and keep them.
 
     Args:
@@ -97,7 +99,7 @@ def fill_cache(folder: Path, mark: str, log_probs: Callable[[], Iterable[Tensor]
         for rows in log_probs():
             counts.append(len(rows))
             width = rows.shape[1]
-            stream.write(np.ascontiguousarray(rows.numpy(), dtype="<f4").tobytes())
+            stream.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
         stream.seek(0)
         stream.write(_header(sum(counts), width))
     with atomic_write(folder / INDEX) as stream:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from torch import Tensor
-
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.words import Word, WordCalibration, time_words
+from asr.encoding import LogProbs
 from asr.scoring.alignment import align
 from asr.tokenizer import Tokenizer
 
@@ -30,7 +29,7 @@ class Judged:
         correct: for each word whether it was said.
     """
 
-    log_probs: Tensor
+    log_probs: LogProbs
     hypothesis: Hypothesis
     correct: tuple[bool, ...]
 
@@ -48,7 +47,9 @@ class Judged:
         )
 
 
-def judge(log_probs: Tensor, hypothesis: Hypothesis, text: str, reference: Sequence[str]) -> Judged:
+def judge(
+    log_probs: LogProbs, hypothesis: Hypothesis, text: str, reference: Sequence[str]
+) -> Judged:
     """Tell which words of a hypothesis were said.
 
     Args:

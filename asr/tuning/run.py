@@ -4,24 +4,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 from tqdm import tqdm
 
 from asr.decoder import Knowledge, build_decoder, sentence_rescorer
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DecoderOptions
 from asr.decoding.words import Word, WordCalibration
+from asr.encoding import LogProbs
 from asr.errors import AudioError, UsageError
 from asr.lm.hotwords import HotwordScorer
 from asr.lm.loading import load_scorer, load_sentence_model
 from asr.manifest import Utterance
 from asr.posteriors import iterate_log_probs
-from asr.recognizer import Recognizer
 from asr.scoring.alignment import count_errors
 from asr.scoring.calibration import area_under_roc
 from asr.scoring.word_times import StartErrors, Truth, start_errors
 from asr.text import normalize_text
+from asr.transcriber import Transcriber
 from asr.tuning.cache import fill_cache, fingerprint, open_cache
 from asr.tuning.confidence import (
     Judged,
@@ -48,9 +48,9 @@ class TuningSet:
         normalizer: key of ``NORMALIZERS``.
     """
 
-    recognizer: Recognizer
+    recognizer: Transcriber
     utterances: tuple[Utterance, ...]
-    log_probs: Sequence[Tensor]
+    log_probs: Sequence[LogProbs]
     failures: tuple[str, ...]
     normalizer: str
 
@@ -66,33 +66,49 @@ class TuningSet:
 
 
 def gather(
-    model: Path | str, utterances: Sequence[Utterance], folder: Path, device: str, normalizer: str
+    recognizer: Transcriber,
+    model: Path | str,
+    utterances: Sequence[Utterance],
+    folder: Path,
+    normalizer: str,
+    *,
+    batch_seconds: float = 120.0,
+    workers: int = 2,
+    progress: bool = True,
 ) -> TuningSet:
     """Encode a development set, or take its log-probabilities from an earlier call.
 
     Args:
-        model: a model folder.
+        recognizer: encodes it.
+        model: the folder that the recognizer was loaded from.
         utterances: the set.
         folder: where log-probabilities are kept.
-        device: as for ``Recognizer``.
         normalizer: key of ``NORMALIZERS``.
+        batch_seconds: seconds of audio that are encoded together.
+        workers: threads that read audio ahead.
+        progress: draw a progress bar on stderr.
 
     Raises:
         AudioError: no recording could be read.
     """
-    recognizer = Recognizer.load(model, device=device)
-    mark = fingerprint(model, [each.audio_filepath for each in utterances])
+    mark = fingerprint(model, [each.audio_filepath for each in utterances], recognizer.backend)
     failures: dict[str, str] = {}
     width = recognizer.tokenizer.vocabulary_size
 
-    def encode() -> Iterator[Tensor]:
+    def encode() -> Iterator[LogProbs]:
         paths = [each.audio_filepath for each in utterances]
-        with tqdm(total=len(paths), desc="encoding", unit="utt") as bar:
-            found = iterate_log_probs(recognizer, paths, progress=bar.update)
+        with tqdm(total=len(paths), desc="encoding", unit="utt", disable=not progress) as bar:
+            found = iterate_log_probs(
+                recognizer,
+                paths,
+                batch_seconds=batch_seconds,
+                workers=workers,
+                progress=bar.update,
+            )
             for each, rows in zip(utterances, found, strict=True):
                 if isinstance(rows, str):
                     failures[each.id] = rows
-                    rows = torch.empty(0, width)
+                    rows = np.empty((0, width), np.float32)
                 yield rows
 
     cache = open_cache(folder, mark)
@@ -113,9 +129,9 @@ def gather(
     )
 
 
-class _Part(Sequence[Tensor]):
+class _Part(Sequence[LogProbs]):
     # Chosen items of a sequence that is too large to copy.
-    def __init__(self, whole: Sequence[Tensor], places: Sequence[int]) -> None:
+    def __init__(self, whole: Sequence[LogProbs], places: Sequence[int]) -> None:
         self._whole, self._places = whole, places
 
     def __len__(self) -> int:
@@ -254,7 +270,7 @@ def _fit_times(
 ) -> tuple[float, float, StartErrors]:
     """Fit reach and offset; give the errors that are left as well."""
     recognizer = collected.recognizer
-    seconds = encoder_frame_seconds(recognizer.model)
+    seconds = encoder_frame_seconds(recognizer.acoustic)
 
     def errors_with(reach: float) -> tuple[float, ...]:
         calibration = WordCalibration(reach_seconds=reach)

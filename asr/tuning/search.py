@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from asr.decoding.options import DecoderOptions
 from asr.decoding.pruning import Pruning
 from asr.decoding.scorer import Scorer, score_tokens
 from asr.decoding.search import Search, make_search
 from asr.decoding.word_bonus import WordBonus
+from asr.encoding import LogProbs
 from asr.tokenizer import Tokenizer
 from asr.tuning.pool import Pool
 from asr.tuning.surface import ErrorSurface
@@ -79,7 +79,7 @@ class Task:
         others: further scorers whose weights stay as they are.
     """
 
-    log_probs: Sequence[Tensor]
+    log_probs: Sequence[LogProbs]
     references: Sequence[Sequence[str]]
     tokenizer: Tokenizer
     make_scorer: Callable[[float], Scorer[Any]]

@@ -31,7 +31,7 @@ def most_probable(judged: Sequence[Judged], recognizer: Recognizer, temperature:
     pairs: Pairs = []
     for each in judged:
         frames, tokens = list(each.hypothesis.frames), torch.tensor(each.hypothesis.tokens)
-        rows = torch.softmax(each.log_probs[frames].double() / temperature, -1)
+        rows = torch.softmax(torch.from_numpy(each.log_probs[frames]).double() / temperature, -1)
         chances = rows.gather(1, tokens.long().reshape(-1, 1))[:, 0].tolist()
         spans = word_spans(each.hypothesis.tokens, recognizer.tokenizer)
         sure = [min(chances[span.first : span.last + 1]) for span in spans]
@@ -66,7 +66,7 @@ def main() -> None:
     recognizer = Recognizer.load(args.model)
     folds: dict[str, list[Judged]] = {}
     for each in read_manifest(args.manifest):
-        log_probs = recognizer.log_probs(each.audio_filepath)
+        log_probs = recognizer.log_probs(each.audio_filepath).numpy()
         [hypothesis] = GreedyDecoder().decode(log_probs)
         text = recognizer.tokenizer.decode(hypothesis.tokens)
         found = judge(log_probs, hypothesis, text, each.text.split())

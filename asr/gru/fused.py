@@ -3,11 +3,10 @@
 It does what ``asr.gru.recurrence`` does for one direction, and keeps the same tensors for the
 backward pass; only the gradients of the gates are in the type of the products.
 
-As of 2026-11-23 it has run on no GPU. In Triton's interpreter it computes what ``recurrence`` does,
-and the kernels compile for compute capability 9.0, at 5 x 800 with at most three registers spilled;
-what ``plan`` chooses is reasoned and not measured. So wide layers take two launches a step, unless
-"triton-walk" is asked for: that one should be faster, but its programs wait for each other, which
-on a real GPU has to be seen to work first.
+On an H200 (2026-11-27) it computes what ``recurrence`` does, "triton-walk" included, and training of
+three layers of 2 x 192 with it took 1.2 times as long as with cuDNN's other form. What ``plan``
+chooses for wide layers is reasoned and not measured: they take two launches a step, unless
+"triton-walk" is asked for, whose programs wait for each other and which should be faster.
 """
 
 from dataclasses import dataclass

@@ -28,6 +28,7 @@ from asr.training import train
 from asr.training.auxiliary import PhonemeLoss
 from asr.training.module import CTCTraining
 from asr.training.schedule import Schedule
+from asr.training.trainer import automatic_precision
 
 RATE = 8000
 TINY_MODEL: dict[str, Any] = {
@@ -108,6 +109,19 @@ def test_without_validation_the_last_epoch_is_exported_and_nothing_else_changes(
     assert "dev WER" not in capsys.readouterr().out
     first, second = ((r.model / "model.safetensors").read_bytes() for r in (with_dev, without))
     assert first == second
+
+
+def test_bfloat16_is_chosen_where_the_processor_has_it(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    for flags, precision in (
+        ("flags\t: fpu avx2 fma", "32-true"),
+        ("flags\t: avx512f avx512_bf16", "bf16-mixed"),
+        ("Features\t: fp asimd bf16", "bf16-mixed"),
+    ):
+        told.write_text(flags)
+        assert automatic_precision("cpu", told) == precision
+    assert automatic_precision("cpu", tmp_path / "none") == "32-true"
+    assert automatic_precision("mps", told) == "32-true"
 
 
 def test_a_forgotten_validation_set_is_no_choice(tmp_path: Path) -> None:

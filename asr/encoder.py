@@ -71,24 +71,6 @@ def halved(lengths: Tensor) -> Tensor:
     return (lengths + 1) // 2
 
 
-class UtteranceDropout(nn.Dropout1d):
-    """Dropout that drops the same values of all frames of an utterance.
-
-    Source: Gal and Ghahramani 2016, arXiv 1512.05287 (variational dropout); Merity et al. 2018,
-    arXiv 1708.02182, section 4.2 (locked dropout).
-    """
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map ``(B, U, D)`` to ``(B, U, D)``; each utterance has a mask ``(D,)``."""
-        return super().forward(hidden.transpose(1, 2)).transpose(1, 2)
-
-
-DROPOUTS: dict[str, type[nn.Dropout | nn.Dropout1d]] = {
-    "frame": nn.Dropout,
-    "utterance": UtteranceDropout,
-}
-
-
 class ResidualLayer(nn.Module):
     """One layer: x + dropout(recurrent(norm(x))), normalised before and not after (pre-norm).
 
@@ -96,17 +78,16 @@ class ResidualLayer(nn.Module):
         width: size of a frame, D; each direction gets its share of it.
         bidirectional: whether a second direction reads from the end.
         dropout: probability to drop an output value in training.
-        dropout_mask: as for ``Encoder``.
     """
 
-    def __init__(self, width: int, bidirectional: bool, dropout: float, dropout_mask: str) -> None:
+    def __init__(self, width: int, bidirectional: bool, dropout: float) -> None:
         super().__init__()
         directions = 2 if bidirectional else 1
         if width % directions:
             raise ConfigError(f"model.encoder.width is {width}; two directions need an even number")
         self.units = width // directions
         self.norm = nn.LayerNorm(width)
-        self.dropout = DROPOUTS[dropout_mask](dropout)
+        self.dropout = nn.Dropout(dropout)
 
 
 class ResidualGRU(ResidualLayer):
@@ -118,11 +99,9 @@ class ResidualGRU(ResidualLayer):
         reset: str,
         bidirectional: bool,
         dropout: float,
-        dropout_mask: str,
-        weight_drop: float,
         checkpoint_frames: int | None,
     ) -> None:
-        super().__init__(width, bidirectional, dropout, dropout_mask)
+        super().__init__(width, bidirectional, dropout)
         self.gru = GRU(
             width,
             self.units,
@@ -130,7 +109,6 @@ class ResidualGRU(ResidualLayer):
             bidirectional=bidirectional,
             orthogonal=True,
             checkpoint_frames=checkpoint_frames,
-            weight_drop=weight_drop,
         )
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
@@ -158,9 +136,6 @@ class Encoder(nn.Module):
         kernel: frames and bands that the first of them sees at once, both odd.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
-        dropout_mask: what is dropped at once: ``"frame"``: each frame's values by themselves;
-            ``"utterance"``: the same values of all its frames.
-        weight_drop: probability to drop a recurrent weight in training, for all steps of a batch.
     """
 
     carries_states = False
@@ -178,24 +153,17 @@ class Encoder(nn.Module):
         kernel: Sequence[int],
         bidirectional: bool,
         dropout: float,
-        dropout_mask: str,
-        weight_drop: float,
     ) -> None:
         super().__init__()
-        for name, share in (("dropout", dropout), ("weight_drop", weight_drop)):
-            if not 0 <= share < 1:
-                raise ConfigError(f"model.encoder.{name} is {share}; expected a share in [0, 1)")
-        if dropout_mask not in DROPOUTS:
-            raise ConfigError(
-                f"model.encoder.dropout_mask is '{dropout_mask}'; expected 'frame' or 'utterance'"
-            )
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.encoder.dropout is {dropout}; expected a share in [0, 1)")
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
         self.width = width
         self.bidirectional = bidirectional
         self.subsampling_factor = subsampling
         self.subsampling = Subsampling(n_mels, width, subsampling, channels, kernel)
-        self.dropout = DROPOUTS[dropout_mask](dropout)
+        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
@@ -270,8 +238,6 @@ class GRUEncoder(Encoder):
         reset: str = "after",
         bidirectional: bool = True,
         dropout: float = 0.1,
-        dropout_mask: str = "frame",
-        weight_drop: float = 0.0,
         checkpoint_frames: int | None = None,
     ) -> None:
         if reset not in ("before", "after"):
@@ -283,9 +249,7 @@ class GRUEncoder(Encoder):
             )
 
         def layer() -> ResidualGRU:
-            return ResidualGRU(
-                width, reset, bidirectional, dropout, dropout_mask, weight_drop, checkpoint_frames
-            )
+            return ResidualGRU(width, reset, bidirectional, dropout, checkpoint_frames)
 
         super().__init__(
             n_mels,
@@ -297,8 +261,6 @@ class GRUEncoder(Encoder):
             kernel=kernel,
             bidirectional=bidirectional,
             dropout=dropout,
-            dropout_mask=dropout_mask,
-            weight_drop=weight_drop,
         )
 
     def carry_on(

@@ -21,14 +21,10 @@ class LSTM(nn.LSTM):
         input_size: features F of a frame.
         hidden_size: hidden units H of a direction.
         bidirectional: whether a second direction runs from the last frame to the first.
-        weight_drop: as for ``asr.gru.GRU``.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bidirectional: bool, weight_drop: float
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__(input_size, hidden_size, bidirectional=bidirectional)
-        self.weight_drop = weight_drop
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
@@ -73,32 +69,20 @@ class LSTM(nn.LSTM):
         return output.transpose(0, 1)
 
     def _with_lengths(self, x: Tensor, padding: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Append the column that tells the lengths, and drop recurrent weights in training."""
+        """Append the column that tells the lengths, and its weights."""
         named: dict[str, Tensor] = dict(self.named_parameters())
         names = [name for name in named if name.startswith("weight_ih")]
         matrices = torch.stack([named[name] for name in names])
         x, matrices = with_lengths(x, padding, matrices, slice(0, self.hidden_size))
-        named |= dict(zip(names, matrices, strict=True))
-        if self.training and self.weight_drop:
-            for name in named:
-                if name.startswith("weight_hh"):
-                    named[name] = nn.functional.dropout(named[name], self.weight_drop)
-        return x, named
+        return x, named | dict(zip(names, matrices, strict=True))
 
 
 class ResidualLSTM(ResidualLayer):
     """A layer of an ``LSTMEncoder``, whose arguments it takes."""
 
-    def __init__(
-        self,
-        width: int,
-        bidirectional: bool,
-        dropout: float,
-        dropout_mask: str,
-        weight_drop: float,
-    ) -> None:
-        super().__init__(width, bidirectional, dropout, dropout_mask)
-        self.lstm = LSTM(width, self.units, bidirectional, weight_drop)
+    def __init__(self, width: int, bidirectional: bool, dropout: float) -> None:
+        super().__init__(width, bidirectional, dropout)
+        self.lstm = LSTM(width, self.units, bidirectional)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
@@ -125,19 +109,15 @@ class LSTMEncoder(Encoder):
         kernel: tuple[int, int] = (3, 3),
         bidirectional: bool = True,
         dropout: float = 0.1,
-        dropout_mask: str = "frame",
-        weight_drop: float = 0.0,
     ) -> None:
         super().__init__(
             n_mels,
             layers,
-            lambda: ResidualLSTM(width, bidirectional, dropout, dropout_mask, weight_drop),
+            lambda: ResidualLSTM(width, bidirectional, dropout),
             width=width,
             subsampling=subsampling,
             channels=channels,
             kernel=kernel,
             bidirectional=bidirectional,
             dropout=dropout,
-            dropout_mask=dropout_mask,
-            weight_drop=weight_drop,
         )

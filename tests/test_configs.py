@@ -141,14 +141,14 @@ def test_trainers_that_need_no_gpu_are_built(name, tmp_path):
 
 
 def test_auxiliary_losses_go_together():
-    override = "auxiliary=[phonemes,consistency,smoothing]"
+    override = "auxiliary=[phonemes,consistency,intermediate]"
     found = composed(override, "auxiliary.consistency.scale=0.1")["auxiliary"]
     chosen = {name for name, options in found.items() if options is not None}
-    assert chosen == {"phonemes", "consistency", "smoothing"}
+    assert chosen == {"phonemes", "consistency", "intermediate"}
     assert found["consistency"] == {"scale": 0.1, "time_mask_factor": 2.5}
     assert found["phonemes"] == composed("auxiliary=phonemes")["auxiliary"]["phonemes"]
-    single = composed("auxiliary=phonemes", "auxiliary.smoothing={weight:0.1}")["auxiliary"]
-    assert single == {**found, "consistency": None, "smoothing": {"weight": 0.1}}
+    single = composed("auxiliary=phonemes", "auxiliary.intermediate={weight:0.1}")["auxiliary"]
+    assert single == {**found, "consistency": None, "intermediate": {"weight": 0.1}}
 
 
 def test_all_options_of_a_group_have_the_same_keys():

@@ -131,7 +131,7 @@ def test_training_starts_from_a_trained_model_and_learns_from_it(tmp_path):
         # So small that nothing moves.
         optimizer={"lr": 1e-12, "warmup_steps": 1},
     )
-    changed = {**MODEL["encoder"], "dropout": 0.3, "weight_drop": 0.2, "kernel": [3, 3]}
+    changed = {**MODEL["encoder"], "dropout": 0.3, "kernel": [3, 3]}
     config["model"] = {**MODEL, "encoder": changed}
     second = train(config)
     before, after = (load_model(folder).model.state_dict() for folder in (first, second.model))

@@ -1,6 +1,5 @@
 """Encoder and model: lengths, log-probabilities, and independence of the batch."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -166,38 +165,6 @@ def test_dropout_acts_in_training_only():
     assert model.eval()(*batch)[0].equal(model(*batch)[0])
 
 
-def test_a_mask_of_an_utterance_drops_the_same_values_of_all_its_frames():
-    share = 0.4
-    layer = small_model(dropout=share, dropout_mask="utterance", width=64).encoder.layers[0]
-    hidden, lengths = torch.randn(3, 9, 64), torch.tensor([9, 9, 9])
-    added = (layer(hidden, lengths) - hidden).detach().double().numpy()
-    layer.eval()
-    whole = (layer(hidden, lengths) - hidden).detach().double().numpy()
-    kept = np.abs(added).max(axis=1) > 0
-    np.testing.assert_allclose(added, whole * kept[:, None] / (1 - share), atol=1e-5)
-    assert abs(kept.mean() - (1 - share)) < 4 * np.sqrt(share * (1 - share) / kept.size)
-    assert (kept[0] != kept[1]).any() and (kept[1] != kept[2]).any()
-
-
-def test_padding_does_not_change_what_a_mask_of_an_utterance_drops():
-    model = small_model(dropout=0.5, dropout_mask="utterance", weight_drop=0.3)
-    features, lengths = torch.randn(3, 40, 20), torch.tensor([40, 13, 27])
-    torch.manual_seed(1)
-    expected, counts = model.classify(features, lengths)
-    torch.manual_seed(1)
-    found, _ = model.classify(torch.nn.functional.pad(features, (0, 0, 0, 30)), lengths)
-    for row, count in enumerate(counts.tolist()):
-        torch.testing.assert_close(found[row, :count], expected[row, :count], atol=1e-5, rtol=0)
-
-
-def test_ways_to_drop_add_nothing_to_what_is_saved():
-    plain = small_model()
-    dropping = small_model(dropout=0.5, dropout_mask="utterance", weight_drop=0.5).eval()
-    dropping.load_state_dict(plain.state_dict())
-    batch = pad_sequences(utterances()[0])
-    assert dropping(*batch)[0].equal(plain.eval()(*batch)[0])
-
-
 def test_the_same_seed_gives_the_same_weights():
     first, second = small_model().state_dict(), small_model().state_dict()
     assert all(first[name].equal(second[name]) for name in first)
@@ -234,8 +201,6 @@ def test_parameters_are_counted():
         ({"encoder": {"kernel": [15, 3]}}, "kernel is .15, 3.; .* the frames no more than 13"),
         ({"encoder": {"kernel": [3, -1]}}, "kernel is .3, -1.; expected two odd numbers"),
         ({"encoder": {"kernel": 3}}, "model.encoder.kernel is 3; expected a list 2 of int"),
-        ({"encoder": {"weight_drop": 1.0}}, "model.encoder.weight_drop is 1.0; expected a share"),
-        ({"encoder": {"dropout_mask": "all"}}, "dropout_mask is 'all'; expected 'frame' or 'utte"),
         ({"encoder": {"width": "wide"}}, "model.encoder.width is 'wide'; expected int"),
         ({"encoder": {"width": True}}, "model.encoder.width is True; expected int"),
         ({"encoder": {"bidirectional": 1}}, "model.encoder.bidirectional is 1; expected bool"),

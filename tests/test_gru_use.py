@@ -1,7 +1,5 @@
 """How the GRU module is used: precision, inference, export, threads, options, refusals."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from gru_cases import both_forms, make, noise
@@ -9,9 +7,6 @@ from torch import Tensor
 
 from asr.errors import ConfigError
 from asr.gru import GRU
-from asr.gru.backend import force_backend
-
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -59,51 +54,6 @@ def test_threads_change_nothing_and_are_put_back() -> None:
         torch.set_num_threads(before)
     for output in outputs:
         torch.testing.assert_close(output, outputs[0], rtol=0, atol=1e-14)
-
-
-@both_forms
-@pytest.mark.parametrize(
-    ("device", "backend", "frames"),
-    [
-        *(("cpu", "torch", None), ("cpu", "torch", 3), ("cpu", "cudnn", None)),
-        pytest.param("cuda", None, None, marks=on_gpu),
-    ],
-)
-def test_weight_drop_trains_the_weights_that_were_not_dropped(
-    reset: str, device: str, backend: str | None, frames: int | None
-) -> None:
-    share = 0.25
-    # On a GPU the products may have the ten bits of TF32.
-    tolerance = 2e-6 if device == "cpu" else 5e-3
-    gru = GRU(
-        *(5, 24, 2), reset=reset, bidirectional=True, weight_drop=share, checkpoint_frames=frames
-    ).to(device)
-    plain = GRU(5, 24, 2, reset=reset, bidirectional=True).to(device)
-    raw = {name: value.clone() for name, value in gru.state_dict().items()}
-    plain.load_state_dict(raw)
-    x, seeds = torch.randn(3, 7, 5, device=device), torch.randn(3, 7, 48, device=device)
-    lengths = torch.tensor([7, 3, 1], device=device)
-    with force_backend(backend) if backend else nullcontext():
-        output, _ = gru(x, lengths)
-        grads = dict(
-            zip(raw, torch.autograd.grad(output, list(gru.parameters()), seeds), strict=True)
-        )
-        assert not torch.equal(gru(x, lengths)[0], output)
-    # A dropped weight has no gradient at all; the others are larger by what the dropped ones lack.
-    scales = {name: (grads[name] != 0) / (1 - share) for name in raw if "recurrent" in name}
-    for name, scale in scales.items():
-        if name.endswith("weight_recurrent"):
-            assert float(scale.mean()) == pytest.approx(1, abs=0.05)
-            plain.get_parameter(name).data.mul_(scale)
-    expected, _ = plain(x, lengths)
-    torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
-    wanted = torch.autograd.grad(expected, list(plain.parameters()), seeds)
-    for name, grad in zip(raw, wanted, strict=True):
-        scale = scales[name] if name.endswith("weight_recurrent") else 1
-        torch.testing.assert_close(grads[name], grad * scale, rtol=1e-4, atol=10 * tolerance)
-    assert all(torch.equal(value, raw[name]) for name, value in gru.state_dict().items())
-    plain.load_state_dict(raw)
-    torch.testing.assert_close(gru.eval()(x, lengths)[0], plain(x, lengths)[0], rtol=0, atol=0)
 
 
 def test_dropout_acts_between_layers_and_only_in_training() -> None:

@@ -1,4 +1,4 @@
-"""The LSTM encoder: its equations in NumPy, lengths, dropped weights, what it refuses."""
+"""The LSTM encoder: its equations in NumPy, lengths, what it refuses."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def reference(lstm, rows, suffix):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_sequence_gives_what_the_equations_give_to_it_alone(dtype):
     torch.manual_seed(0)
-    lstm = LSTM(5, 6, True, 0.0).to(dtype)
+    lstm = LSTM(5, 6, True).to(dtype)
     batch = torch.randn(len(LENGTHS), 10, 5, dtype=dtype)
     output = lstm(batch, torch.tensor(LENGTHS)).detach().numpy()
     for row, length in enumerate(LENGTHS):
@@ -56,7 +56,7 @@ def test_every_sequence_gives_what_the_equations_give_to_it_alone(dtype):
 
 def test_padding_has_no_gradient_and_changes_none():
     torch.manual_seed(0)
-    lstm = LSTM(5, 6, True, 0.0).double()
+    lstm = LSTM(5, 6, True).double()
     rows = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in LENGTHS]
     batch, lengths = pad_sequences([*rows, torch.zeros(12, 5, dtype=torch.float64)])
     batch = batch.detach().requires_grad_()
@@ -72,27 +72,9 @@ def test_padding_has_no_gradient_and_changes_none():
         torch.testing.assert_close(grad, parameter.grad, rtol=0, atol=1e-13)
 
 
-def test_weight_drop_trains_the_recurrent_weights_that_were_not_dropped():
-    torch.manual_seed(0)
-    share = 0.25
-    lstm, plain = (LSTM(5, 24, True, drop).double() for drop in (share, 0.0))
-    plain.load_state_dict(lstm.state_dict())
-    batch, lengths = torch.randn(3, 7, 5, dtype=torch.float64), torch.tensor([7, 3, 1])
-    output = lstm(batch, lengths)
-    output.square().sum().backward()
-    for name, parameter in plain.named_parameters():
-        if name.startswith("weight_hh"):
-            scale = (lstm.get_parameter(name).grad != 0).double() / (1 - share)
-            assert scale.mean() == pytest.approx(1, abs=0.06)
-            parameter.data.mul_(scale)
-    torch.testing.assert_close(output, plain(batch, lengths), rtol=0, atol=1e-13)
-    plain.load_state_dict(lstm.state_dict())
-    assert lstm.eval()(batch, lengths).equal(plain(batch, lengths))
-
-
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_a_model_gives_an_utterance_the_same_alone_and_in_a_batch(bidirectional):
-    model = small_model(bidirectional=bidirectional, dropout=0.5, dropout_mask="utterance").eval()
+    model = small_model(bidirectional=bidirectional, dropout=0.5).eval()
     generator = torch.Generator().manual_seed(1)
     waveforms = [0.1 * torch.randn(n, generator=generator) for n in (16000, 800, 4000)]
     together, counts = model(*pad_sequences(waveforms))
@@ -103,7 +85,7 @@ def test_a_model_gives_an_utterance_the_same_alone_and_in_a_batch(bidirectional)
 
 
 def test_bfloat16_autocast_gives_nearly_the_same_in_float32():
-    lstm, batch, lengths = LSTM(16, 32, True, 0.0), torch.randn(3, 20, 16), torch.tensor([20, 7, 1])
+    lstm, batch, lengths = LSTM(16, 32, True), torch.randn(3, 20, 16), torch.tensor([20, 7, 1])
     with torch.autocast("cpu", torch.bfloat16):
         output = lstm(batch, lengths)
     assert output.dtype == torch.float32
@@ -114,7 +96,7 @@ def test_bfloat16_autocast_gives_nearly_the_same_in_float32():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 5e-3), (torch.bfloat16, 0.03)])
 def test_a_gpu_gives_what_the_cpu_gives(dtype, tolerance):
     torch.manual_seed(0)
-    lstm, batch, lengths = LSTM(16, 32, True, 0.0), torch.randn(4, 20, 16), torch.tensor(LENGTHS)
+    lstm, batch, lengths = LSTM(16, 32, True), torch.randn(4, 20, 16), torch.tensor(LENGTHS)
     expected = lstm(batch, lengths)
     wanted = torch.autograd.grad(expected.square().sum(), list(lstm.parameters()))
     lstm.cuda()

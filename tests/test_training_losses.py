@@ -1,4 +1,4 @@
-"""What is learned beside the tokens: views that agree, inner layers, smoothing, against NumPy."""
+"""What is learned beside the tokens: views that agree, inner layers, a guide, against NumPy."""
 
 import math
 from typing import Any
@@ -19,9 +19,7 @@ from asr.training.auxiliary import IntermediateLoss
 from asr.training.consistency import Consistency
 from asr.training.guide import TimingGuide
 from asr.training.module import CTCTraining
-from asr.training.smoothing import Smoothing
 from asr.training.tasks import Tasks, auxiliary_losses
-from asr.training.word_error import WordErrorLoss
 
 RATE = 8000
 MODEL: dict[str, Any] = {
@@ -160,38 +158,12 @@ def test_inner_layers_weigh_as_asked():
         assert losses(module, batch)[index].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_smoothing_is_the_divergence_from_the_uniform_distribution_in_numpy():
-    draw = np.random.default_rng(1)
-    logits = 2 * draw.standard_normal((2, 6, TOKENS))
-    lengths, tokens = (6, 4), 7.0
-    rows = log_softmax(logits)
-    expected, gradient = [], np.zeros_like(logits)
-    for index, length in enumerate(lengths):
-        surprise = rows[index, :length] + math.log(TOKENS)
-        chance = np.exp(rows[index, :length])
-        distance = (chance * surprise).sum(axis=1, keepdims=True)
-        blank = chance[:, :1]
-        expected.append(0.9 * tokens + 0.1 * distance.sum() + 0.3 * blank.sum())
-        # d/dz of KL(softmax(z) || uniform), and of the first probability.
-        gradient[index, :length] = 0.1 * chance * (surprise - distance)
-        gradient[index, :length] += 0.3 * blank * (np.eye(TOKENS)[0] - chance)
-    tensor = torch.tensor(logits, dtype=torch.float32, requires_grad=True)
-    smoothing = Smoothing(weight=0.1, blank_penalty=0.3)
-    result = smoothing(
-        torch.full((2,), tokens), torch.log_softmax(tensor, dim=-1), torch.tensor(lengths)
-    )
-    np.testing.assert_allclose(result.detach().numpy(), expected, rtol=1e-5)
-    result.sum().backward()
-    np.testing.assert_allclose(tensor.grad.numpy(), gradient, atol=1e-6)
-
-
-@pytest.mark.parametrize("tasks", ["consistency", "intermediate", "guide", "smoothing"])
+@pytest.mark.parametrize("tasks", ["consistency", "intermediate", "guide"])
 def test_padding_and_company_change_no_loss(tasks):
     task = {
         "consistency": Consistency,
         "intermediate": lambda: IntermediateLoss(depth=3),
         "guide": guide,
-        "smoothing": Smoothing,
     }[tasks]()
     module = module_of(**{tasks: task})
     together = losses(module, batch_of((4000, 3200)))
@@ -259,8 +231,7 @@ def test_gradients_of_the_guide_are_clipped_by_their_own_norm():
 
 
 def test_what_has_no_alignment_teaches_nothing_and_is_named_once():
-    errors = WordErrorLoss(CharacterTokenizer(["A", "B", "C"]))
-    module = module_of(consistency=Consistency(), smoothing=Smoothing(), word_error=errors)
+    module = module_of(consistency=Consistency())
     batch = batch_of((4000, 320))
     # One frame for three tokens.
     result = losses(module, batch)
@@ -288,7 +259,6 @@ def test_the_mean_of_inner_losses_is_mixed_in():
             r"layers is \[3\]; the encoder has inner layers 1 to 2",
         ),
         ({"intermediate": {"weight": 1.0}}, r"expected a share within \(0, 1\)"),
-        ({"smoothing": {"weight": 0.0}}, "weight is 0.0 and blank_penalty is 0.0; expected"),
         ({"consistent": None}, "did you mean 'consistency'"),
         ({"guide": {"margin": -1}}, "margin is -1; expected 1 or more, and 0 or more"),
     ],

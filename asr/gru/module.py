@@ -34,14 +34,9 @@ class GRU(nn.Module):
         update_bias: start of the update gate's bias; below zero the state is kept longer at first.
         checkpoint_frames: for long sequences in little memory, frames of a segment whose gates are
             computed again in the backward pass instead of being kept; None: all are kept.
-        weight_drop: probability with which a recurrent weight is dropped in training, for all steps
-            of a forward pass; what is trained and saved are the weights themselves.
 
     Raises:
         ConfigError: an argument is impossible.
-
-    Source: for ``weight_drop``, Wan et al. 2013 (DropConnect) and Merity et al. 2018,
-    arXiv 1708.02182, section 2.
     """
 
     def __init__(
@@ -57,7 +52,6 @@ class GRU(nn.Module):
         orthogonal: bool = False,
         update_bias: float | None = None,
         checkpoint_frames: int | None = None,
-        weight_drop: float = 0.0,
     ) -> None:
         super().__init__()
         self.input_size = input_size
@@ -71,7 +65,6 @@ class GRU(nn.Module):
         self.orthogonal = orthogonal
         self.update_bias = update_bias
         self.checkpoint_frames = checkpoint_frames
-        self.weight_drop = weight_drop
         self._check_options()
         width = self.directions * hidden_size
         self.layers = nn.ModuleList(
@@ -82,7 +75,6 @@ class GRU(nn.Module):
                 reset,
                 bias,
                 checkpoint_frames,
-                weight_drop,
             )
             for i in range(num_layers)
         )
@@ -97,10 +89,10 @@ class GRU(nn.Module):
             raise ConfigError(
                 f'GRU: reset is {self.reset!r}; expected one of {RESETS}: use "after".'
             )
-        for name in ("dropout", "weight_drop"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigError(f"GRU: {name} is {value}; expected 0 <= {name} < 1: lower it.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"GRU: dropout is {self.dropout}; expected 0 <= dropout < 1: lower it."
+            )
         if self.update_bias is not None and not self.bias:
             raise ConfigError("GRU: update_bias is set without biases: set bias=True.")
 

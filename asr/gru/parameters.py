@@ -25,7 +25,6 @@ class GRULayer(nn.Module):
         reset: str,
         bias: bool,
         checkpoint_frames: int | None = None,
-        weight_drop: float = 0.0,
     ):
         super().__init__()
         D, H = directions, hidden_size
@@ -36,7 +35,6 @@ class GRULayer(nn.Module):
         self.reset = reset
         self.hidden_size = hidden_size
         self.checkpoint_frames = checkpoint_frames
-        self.weight_drop = weight_drop
 
     def reset_parameters(self, orthogonal: bool, update_bias: float | None) -> None:
         """Draw the parameters anew; see ``GRU`` for the options."""
@@ -63,11 +61,7 @@ class GRULayer(nn.Module):
             Output (T, B, directions * H), zero beyond the lengths, and final states
             (directions, B, H).
         """
-        recurrent: Tensor = self.weight_recurrent
-        if self.training and self.weight_drop:
-            # Drawn here, before any backend and any segment: all steps of a pass share the mask.
-            recurrent = nn.functional.dropout(recurrent, self.weight_drop)
-        weights = Weights(self.weight_input, recurrent, self.bias, self.bias_recurrent)
+        weights = Weights(self.weight_input, self.weight_recurrent, self.bias, self.bias_recurrent)
         after = self.reset == "after"
         if torch.compiler.is_exporting():
             exported: tuple[Tensor, Tensor] = gru_layer(x, state, padding, after, *weights)

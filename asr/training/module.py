@@ -24,10 +24,8 @@ from asr.training.distillation import Distillation
 from asr.training.guide import Guidance, TimingGuide
 from asr.training.optimizer import clip_apart, follow, make_adamw
 from asr.training.schedule import Schedule
-from asr.training.smoothing import Smoothing
 from asr.training.tasks import NO_TASKS, Tasks
 from asr.training.validation import ValidationTally
-from asr.training.word_error import WordErrorLoss
 
 REDUCTIONS = ("utterance", "token")
 
@@ -72,9 +70,7 @@ class CTCTraining(lightning.LightningModule):
     intermediate: IntermediateLoss | None
     consistency: Consistency | None
     guide: TimingGuide | None
-    smoothing: Smoothing | None
     distillation: Distillation | None
-    word_error: WordErrorLoss | None
 
     def __init__(
         self,
@@ -262,10 +258,6 @@ class CTCTraining(lightning.LightningModule):
             result, _ = guided_ctc_loss(log_probs, lengths, *tokens, offsets)
         self._note_infeasible(batch, result, self.infeasible)
         losses = result.losses
-        if self.smoothing:
-            # What has no alignment teaches nothing; it is named instead.
-            smoothed = self.smoothing(losses, log_probs, lengths)
-            losses = torch.where(result.feasible, smoothed, 0.0)
         if self.intermediate:
             told = [self.model.inner_log_probs(inner[n]) for n in self.intermediate.layers]
             losses = self.intermediate(losses, [ctc_loss(p, lengths, *tokens) for p in told])
@@ -277,12 +269,9 @@ class CTCTraining(lightning.LightningModule):
         if self.distillation:
             assert taught is not None
             apart = self.distillation(log_probs, lengths, taught.repeat(views, 1, 1))
-            losses = _mix(
-                losses, torch.where(result.feasible, apart, 0.0), self.distillation.weight
-            )
-        if self.word_error:
-            errors = self.word_error(log_probs, lengths, batch.texts * views)
-            losses = _mix(losses, torch.where(result.feasible, errors, 0.0), self.word_error.weight)
+            # What has no alignment teaches nothing; it is named instead.
+            apart = torch.where(result.feasible, apart, 0.0)
+            losses = _mix(losses, apart, self.distillation.weight)
         if self.consistency:
             apart = self.consistency(log_probs, lengths)
             losses = losses + self.consistency.scale * torch.where(result.feasible, apart, 0.0)

@@ -13,8 +13,6 @@ from asr.training.auxiliary import IntermediateLoss, PhonemeLoss
 from asr.training.consistency import Consistency
 from asr.training.distillation import Distillation
 from asr.training.guide import TimingGuide
-from asr.training.smoothing import Smoothing
-from asr.training.word_error import WordErrorLoss
 
 
 @dataclass(frozen=True)
@@ -26,18 +24,14 @@ class Tasks:
         intermediate: the tokens' loss on inner layers too.
         consistency: makes two augmented views of each utterance agree.
         guide: tells when each token is said.
-        smoothing: keeps distributions of frames from becoming too sure.
         distillation: what models trained before tell of each frame.
-        word_error: counts the errors of what the model may say.
     """
 
     phonemes: PhonemeLoss | None = None
     intermediate: IntermediateLoss | None = None
     consistency: Consistency | None = None
     guide: TimingGuide | None = None
-    smoothing: Smoothing | None = None
     distillation: Distillation | None = None
-    word_error: WordErrorLoss | None = None
 
 
 NO_TASKS = Tasks()
@@ -84,12 +78,7 @@ def auxiliary_losses(
             pieces=tokenizer.pieces,
             subsampling=model.encoder.subsampling_factor,
         )
-    if (own := options.get("smoothing")) is not None:
-        found["smoothing"] = build(Smoothing, own, "auxiliary.smoothing")
     if (own := options.get("distillation")) is not None:
         where = "auxiliary.distillation"
         found["distillation"] = build(Distillation, own, where, model=model, tokenizer=tokenizer)
-    if (own := options.get("word_error")) is not None:
-        where = "auxiliary.word_error"
-        found["word_error"] = build(WordErrorLoss, own, where, tokenizer=tokenizer)
     return Tasks(**found)

@@ -84,7 +84,7 @@ def start_from(
     differing = [
         f"model.encoder.{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and "drop" not in key and key != "checkpoint_frames"
+        if there.get(key) != here.get(key) and key not in ("dropout", "checkpoint_frames")
     ]
     if differing:
         raise ConfigError(

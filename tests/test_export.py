@@ -173,6 +173,6 @@ def test_a_worse_model_is_refused_and_nothing_is_written(tmp_path, capsys):
     assert "nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "exported").exists()
     assert main(words) == 0
-    assert "0.00 % in torch, 0.00 % exported" in capsys.readouterr().err
+    assert "0.00 % in torch, 0.00 % exported with compiled" in capsys.readouterr().err
     checked = read_config(tmp_path / "exported")["export"]["checked"]
     assert checked == {"manifest": str(manifest), "wer_before": 0.0, "wer_after": 0.0}

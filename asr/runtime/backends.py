@@ -54,12 +54,31 @@ def choose_backend(backend: str, folder: Path | str) -> str:
                 f"`asr export {folder} -o DIR`, or pip install torch torchaudio safetensors"
             )
         return "torch"
-    for name in _EXPORTED:
-        # Folders of older versions have no index of their weights.
-        whole = name != "compiled" or (Path(folder) / INDEX).is_file()
-        if whole and not missing(name) and _refusal(name, config) is None:
-            return name
-    raise UsageError(f"{folder} needs onnxruntime, which is not installed: pip install onnxruntime")
+    usable = usable_backends(folder)
+    if not usable:
+        raise UsageError(
+            f"{folder} needs onnxruntime, which is not installed: pip install onnxruntime"
+        )
+    return usable[0]
+
+
+def usable_backends(folder: Path | str) -> list[str]:
+    """List the installed backends that run an exported model, the fastest first.
+
+    Args:
+        folder: of the model.
+
+    Raises:
+        ModelFolderError: the folder is none of a model.
+    """
+    config = load_config(folder)
+    # Folders of older versions have no index of their weights.
+    indexed = (Path(folder) / INDEX).is_file()
+    return [
+        name
+        for name in _EXPORTED
+        if (indexed or name != "compiled") and not missing(name) and _refusal(name, config) is None
+    ]
 
 
 def open_engine(backend: str, config: ModelConfig, threads: int) -> Engine:

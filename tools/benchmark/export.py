@@ -1,6 +1,7 @@
 """Time exported models against eager torch.nn.GRU at batch 1 and against the floor of products.
 
     python tools/benchmark/export.py compute --model runs/an4-gru/model --threads 2
+    python tools/benchmark/export.py layer --model runs/an4-gru/model
     python tools/benchmark/export.py files --model runs/an4-gru/model FOLDER --threads 2
     python tools/benchmark/export.py random big     # makes a model of 20 M parameters to name above
 
@@ -8,8 +9,9 @@
 all contenders in turn. "eager" is the same model with torch.nn.GRU in its layers, at batch 1 its
 baseline; the floor is the time of all matrix products at the rate of one large product of that
 precision, ONNX Runtime's for integers.
-`files` runs `asr transcribe` as a process, from decoding the audio to written text, with start-up,
-and tells the most memory that it took.
+`layer` takes one direction of the first layer alone, on one thread, against torch.nn.GRU, and tells
+what OpenVINO computes it with. `files` runs `asr transcribe` as a process, from audio files to
+written text, with start-up, and tells the most memory that it took.
 """
 
 import argparse
@@ -32,9 +34,11 @@ from asr.export.folder import export_model
 from asr.export.graph import Graph
 from asr.export.products import add_unit_product
 from asr.model import CTCModel, build_model
+from asr.model_config import load_config
 from asr.model_folder import load_model, save_model
-from asr.runtime.backends import missing
+from asr.runtime.backends import missing, open_engine
 from asr.runtime.engine import OnnxEngine, computes_half
+from asr.runtime.layout import direction_name
 from asr.runtime.recognizer import ExportedRecognizer
 from asr.tokenizer import CharacterTokenizer
 from asr.transcriber import TranscribeOptions
@@ -159,6 +163,59 @@ def compute(args: argparse.Namespace) -> None:
             )
 
 
+def layer(args: argparse.Namespace) -> None:
+    """Print times of one direction of the first layer, on one thread."""
+    model = load_model(args.model).model.eval()
+    width = model.encoder.width
+    units = width // (2 if model.encoder.bidirectional else 1)
+    rates = product_rates(1)
+    frames = int(args.seconds * model.sample_rate / model.samples_per_frame)
+    operations = 2 * frames * 3 * units * (width + units)
+    gru = nn.GRU(width, units, batch_first=True).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        places = {each: Path(folder) / each for each in ("fp32", "int8")}
+        for precision, place in places.items():
+            export_model(args.model, place, precision)
+        parts = {}
+        for name, (precision, backend) in EXPORTED.items():
+            if precision in places:
+                config = load_config(places[precision])
+                engine = open_engine(backend, config, 1)
+                parts[name] = engine.load_direction(places[precision], 0, 0)
+        if "openvino fp32" in parts:
+            print("OpenVINO computes it with", openvino_kernel(places["fp32"], width, units))
+    print(f"{width} inputs, {units} units, reset {model.encoder.layers[0].gru.reset}, 1 thread")
+    print("batch  contender        ms  x nn.GRU  x floor")
+    for batch in args.batches:
+        hidden = torch.randn(batch, frames // batch, width)
+        given = hidden.numpy(), np.full(batch, frames // batch), np.zeros((1, batch, units), "f4")
+        steps = {name: partial(part, *given) for name, part in parts.items()}
+        with torch.inference_mode():
+            found = least_seconds({"nn.GRU": partial(gru, hidden), **steps}, args.rounds)
+        for name, seconds in found.items():
+            floor = operations / rates["int8" if "int8" in name else "fp32"]
+            print(
+                f"{batch:5}  {name:13}  {1e3 * seconds:6.1f}  {found['nn.GRU'] / seconds:8.2f}  "
+                f"{seconds / floor:7.2f}",
+                flush=True,
+            )
+
+
+def openvino_kernel(folder: Path, width: int, units: int) -> str:
+    """Name the kernel that takes most of OpenVINO's time of a layer, and its share."""
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
+    path = str(folder / direction_name(0, 0))
+    request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+    hidden = np.random.default_rng(0).standard_normal((1, 100, width)).astype(np.float32)
+    request.infer([hidden, np.array([100]), np.zeros((1, 1, units), np.float32)])
+    times = {each: each.cpu_time.total_seconds() for each in request.get_profiling_info()}
+    most = max(times, key=lambda each: times[each])
+    share = times[most] / sum(times.values())
+    return f"{most.node_type} {most.exec_type}, {100 * share:.0f} % of its time"
+
+
 def transcribe_eagerly(args: argparse.Namespace) -> None:
     """Transcribe at batch 1 with torch.nn.GRU: the baseline of `files`, in a process of its own."""
     torch.set_num_threads(args.threads)
@@ -245,7 +302,8 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name, function in (("compute", compute), ("files", files), ("eager", transcribe_eagerly)):
+    functions = {"compute": compute, "layer": layer, "files": files, "eager": transcribe_eagerly}
+    for name, function in functions.items():
         verb = verbs.add_parser(name)
         verb.set_defaults(run=function)
         verb.add_argument("--model", required=True)
@@ -254,7 +312,7 @@ def main() -> None:
         verb.add_argument("--rounds", type=int, default=5)
         verb.add_argument("--batches", type=int, nargs="+", default=[1, 8])
         verb.add_argument("--most", type=int, default=10_000)
-        if name != "compute":
+        if name in ("files", "eager"):
             verb.add_argument("inputs", nargs="+")
     verb = verbs.add_parser("random")
     verb.set_defaults(run=save_big)
@@ -262,7 +320,7 @@ def main() -> None:
     verb.add_argument("--reset", default="after", choices=("before", "after"))
     args = parser.parse_args()
     if args.verb != "random":
-        torch.set_num_threads(args.threads)
+        torch.set_num_threads(1 if args.verb == "layer" else args.threads)
     args.run(args)
 
 

@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.split(".")[0] == "asr":
             raise
         print(
-            f"asr {verb}: the package {error.name} is not installed; only `asr transcribe` with an "
-            "exported model does without the dependencies of asr: `pip install` them",
+            f"asr {verb}: the package {error.name} is not installed; only exported models do with "
+            "few of asr's dependencies, as README.md lists them: `pip install` the others",
             file=sys.stderr,
         )
         return 2

@@ -13,6 +13,8 @@ from asr.runtime.layout import WHOLE
 if TYPE_CHECKING:
     from asr.transcriber import Transcriber
 
+_WORKERS = 2
+
 
 def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags.
@@ -35,7 +37,13 @@ def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("fp32", "bf16", "fp16"),
         help="of the encoder's matrix products in torch (default fp32)",
     )
-    group.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
+    group.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads that encode (default: one for each processor); those of --workers come on "
+        "top, unless N is 1",
+    )
     group.add_argument(
         "--batch-seconds",
         type=float,
@@ -44,7 +52,12 @@ def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds of audio encoded together; changes speed and memory only (default 120)",
     )
     group.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="threads that read audio (default 2)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads that read audio and compute features meanwhile; 0: those of --threads do it "
+        "in between, except for recordings of more than 15 minutes, which one more reads (default "
+        "2, with --threads 1 none)",
     )
     group.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no notes")
 
@@ -62,6 +75,8 @@ def use_threads(args: argparse.Namespace) -> None:
         raise UsageError(f"--threads is {args.threads}; expected 1 or more")
     if not 0 < args.batch_seconds < math.inf:
         raise UsageError(f"--batch-seconds is {args.batch_seconds}; expected more than 0")
+    if args.workers is None:
+        args.workers = 0 if args.threads == 1 else _WORKERS
     if args.workers < 0:
         raise UsageError(f"--workers is {args.workers}; expected threads, 0 or more")
     for library in ("OMP", "OPENBLAS", "MKL"):

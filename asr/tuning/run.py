@@ -46,6 +46,7 @@ class TuningSet:
         log_probs: ``(U, V)`` of each of them.
         failures: what could not be read, in sentences.
         normalizer: key of ``NORMALIZERS``.
+        progress: whether to draw progress bars on stderr.
     """
 
     recognizer: Transcriber
@@ -53,6 +54,7 @@ class TuningSet:
     log_probs: Sequence[LogProbs]
     failures: tuple[str, ...]
     normalizer: str
+    progress: bool = True
 
     @property
     def references(self) -> list[list[str]]:
@@ -86,7 +88,7 @@ def gather(
         normalizer: key of ``NORMALIZERS``.
         batch_seconds: seconds of audio that are encoded together.
         workers: threads that read audio ahead.
-        progress: draw a progress bar on stderr.
+        progress: whether to draw progress bars on stderr.
 
     Raises:
         AudioError: no recording could be read.
@@ -126,6 +128,7 @@ def gather(
         _Part(cache, places),
         tuple(f"{identity}: {message}" for identity, message in failures.items()),
         normalizer,
+        progress,
     )
 
 
@@ -241,7 +244,8 @@ def tune_calibration(
     decoder = build_decoder(recognizer.tokenizer, options, knowledge)
     judged: list[Judged] = []
     rows = zip(collected.log_probs, collected.references, strict=True)
-    for log_probs, reference in tqdm(rows, "calibrating", len(collected.log_probs), unit="utt"):
+    count, quiet = len(collected.log_probs), not collected.progress
+    for log_probs, reference in tqdm(rows, "calibrating", count, unit="utt", disable=quiet):
         hypothesis = decoder.decode(log_probs)[0]
         text = recognizer.tokenizer.decode(hypothesis.tokens)
         text = normalize_text(text, collected.normalizer)

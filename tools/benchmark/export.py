@@ -11,7 +11,8 @@ baseline; the floor is the time of all matrix products at the rate of one large 
 precision, ONNX Runtime's for integers.
 `layer` takes one direction of the first layer alone, on one thread, against torch.nn.GRU, and tells
 what OpenVINO computes it with. `files` runs `asr transcribe` as a process, from audio files to
-written text, with start-up, and tells the most memory that it took.
+written text, with start-up, and tells the processors' seconds, which other programs hardly change,
+and the most memory that it took.
 """
 
 import argparse
@@ -231,19 +232,20 @@ _LAUNCH = """
 import resource, subprocess, sys, time
 started = time.perf_counter()
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 sys.exit(code)
 """
 
 
-def run_process(words: Iterable[str]) -> tuple[float, float]:
-    """Run a process; give its seconds and the megabytes that it took at most."""
+def run_process(words: Iterable[str]) -> tuple[float, float, float]:
+    """Run a process; give its seconds, those of the processors, and its most megabytes."""
     launch = [sys.executable, "-S", "-c", _LAUNCH, *words]
     result = subprocess.run(launch, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"it failed: {result.stderr}")
-    seconds, megabytes = map(float, result.stdout.split())
-    return seconds, megabytes
+    seconds, processor_seconds, megabytes = map(float, result.stdout.split())
+    return seconds, processor_seconds, megabytes
 
 
 def files(args: argparse.Namespace) -> None:
@@ -257,7 +259,7 @@ def files(args: argparse.Namespace) -> None:
 
     seconds = sum(probe_audio(path).duration_seconds for path in paths)
     print(f"{len(paths)} files, {seconds:.0f} s of audio, {args.threads} threads")
-    print("contender      seconds  audio/s  x eager  peak MB")
+    print("contender      seconds  audio/s  x eager  processor s  x eager  peak MB")
     common = ["--threads", str(args.threads)]
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "list.txt"
@@ -274,13 +276,13 @@ def files(args: argparse.Namespace) -> None:
                 export_model(args.model, place, precision)
             out = f"{folder}/{name.replace(' ', '-')}"
             runs[name] = [*asr, "-m", str(place), "--backend", backend, "-o", out]
-        baseline = 0.0
+        baselines: tuple[float, float] | None = None
         for name, words in runs.items():
-            spent, peak = run_process(words)
-            baseline = baseline or spent
+            spent, used, peak = run_process(words)
+            baselines = baselines or (spent, used)
             print(
-                f"{name:13}  {spent:7.1f}  {seconds / spent:7.0f}  {baseline / spent:7.2f}  "
-                f"{peak:7.0f}",
+                f"{name:13}  {spent:7.1f}  {seconds / spent:7.0f}  {baselines[0] / spent:7.2f}  "
+                f"{used:11.1f}  {baselines[1] / used:7.2f}  {peak:7.0f}",
                 flush=True,
             )
 

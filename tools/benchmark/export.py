@@ -124,6 +124,23 @@ def product_rates(threads: int) -> dict[str, float]:
     return {name: 2 * n**3 / seconds for name, seconds in found.items()}
 
 
+def print_times(
+    batch: int,
+    found: Mapping[str, float],
+    baseline: float,
+    operations: int,
+    rates: Mapping[str, float],
+) -> None:
+    """Print seconds of contenders, as ratios to a baseline and to the floor of their precision."""
+    for name, seconds in found.items():
+        floor = operations / rates["int8" if "int8" in name else "fp32"]
+        print(
+            f"{batch:5}  {name:13}  {1e3 * seconds:8.1f}  {baseline / seconds:18.2f}  "
+            f"{seconds / floor:7.2f}",
+            flush=True,
+        )
+
+
 def compute(args: argparse.Namespace) -> None:
     """Print times from features to log-probabilities."""
     model = load_model(args.model).model.eval()
@@ -144,7 +161,7 @@ def compute(args: argparse.Namespace) -> None:
     frames = int(args.seconds * model.sample_rate / model.features.hop)
     operations = product_operations(model, frames // model.subsampling_factor)
     baseline = 0.0
-    print("batch  contender      ms  x eager at batch 1  x floor")
+    print("batch  contender          ms  x eager at batch 1  x floor")
     for batch in args.batches:
         rows = [torch.randn(frames // batch, model.features.n_mels) for _ in range(batch)]
         arrays = [each.numpy() for each in rows]
@@ -155,13 +172,7 @@ def compute(args: argparse.Namespace) -> None:
         with torch.inference_mode():
             found = least_seconds(steps, args.rounds)
         baseline = baseline or found["eager nn.GRU"]
-        for name, seconds in found.items():
-            floor = operations / rates["int8" if "int8" in name else "fp32"]
-            print(
-                f"{batch:5}  {name:13}  {1e3 * seconds:6.0f}  {baseline / seconds:18.2f}  "
-                f"{seconds / floor:7.2f}",
-                flush=True,
-            )
+        print_times(batch, found, baseline, operations, rates)
 
 
 def layer(args: argparse.Namespace) -> None:
@@ -186,20 +197,14 @@ def layer(args: argparse.Namespace) -> None:
         if "openvino fp32" in parts:
             print("OpenVINO computes it with", openvino_kernel(places["fp32"], width, units))
     print(f"{width} inputs, {units} units, reset {model.encoder.layers[0].gru.reset}, 1 thread")
-    print("batch  contender        ms  x nn.GRU  x floor")
+    print("batch  contender          ms            x nn.GRU  x floor")
     for batch in args.batches:
         hidden = torch.randn(batch, frames // batch, width)
         given = hidden.numpy(), np.full(batch, frames // batch), np.zeros((1, batch, units), "f4")
         steps = {name: partial(part, *given) for name, part in parts.items()}
         with torch.inference_mode():
             found = least_seconds({"nn.GRU": partial(gru, hidden), **steps}, args.rounds)
-        for name, seconds in found.items():
-            floor = operations / rates["int8" if "int8" in name else "fp32"]
-            print(
-                f"{batch:5}  {name:13}  {1e3 * seconds:6.1f}  {found['nn.GRU'] / seconds:8.2f}  "
-                f"{seconds / floor:7.2f}",
-                flush=True,
-            )
+        print_times(batch, found, found["nn.GRU"], operations, rates)
 
 
 def openvino_kernel(folder: Path, width: int, units: int) -> str:

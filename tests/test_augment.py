@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.augment import (
-    FrequencyWarp,
-    SpecAugment,
-    SpeedPerturbation,
-    TempoPerturbation,
-    utterance_seed,
-)
+from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation, utterance_seed
 from asr.errors import ConfigError
 from asr.features import LogMel
 
@@ -198,35 +192,3 @@ def test_a_flat_spectrum_stays_flat_under_any_warp():
 def test_an_impossible_warp_is_refused(widest):
     with pytest.raises(ConfigError, match=r"augment\.warp"):
         FrequencyWarp(LogMel().band_centres(), widest)
-
-
-def test_tempo_reads_frames_at_evenly_spaced_places_and_leaves_padding_zero() -> None:
-    generator = np.random.default_rng(1)
-    lengths = torch.tensor([57, 1, 40, 0])
-    features = torch.from_numpy(generator.standard_normal((4, 60, 5)).astype(np.float32))
-    features = features * (torch.arange(60) < lengths[:, None])[..., None]
-    tempo = TempoPerturbation(0.7, 1.6)
-    seeds = torch.tensor([3, 4, 5, 6])
-    changed, counts = tempo(features, lengths, seeds)
-    for row, (length, seed) in enumerate(zip(lengths.tolist(), seeds.tolist(), strict=True)):
-        expected = max(min(1, length), round(length / tempo.factor(seed)))
-        assert counts[row] == expected
-        assert not changed[row, expected:].any()
-        places = (np.arange(expected) + 0.5) * length / max(1, expected) - 0.5
-        for band in range(5):
-            old = features[row, :length, band].double().numpy()
-            told = np.interp(places, np.arange(length), old) if length else np.zeros(0)
-            assert changed[row, :expected, band].numpy() == pytest.approx(told, abs=1e-6)
-    alone, count = tempo(features[:1, :57], lengths[:1], seeds[:1])
-    assert torch.equal(alone[0], changed[0, : int(count)])
-    assert 0.7 <= min(map(tempo.factor, range(200))) < 0.8
-    assert 1.4 < max(map(tempo.factor, range(200))) <= 1.6
-
-
-def test_a_tempo_of_one_changes_nothing_and_impossible_ones_are_refused() -> None:
-    features = torch.randn(2, 9, 3)
-    same, counts = TempoPerturbation(1.0, 1.0)(features, torch.tensor([9, 9]), torch.tensor([1, 2]))
-    assert torch.equal(same, features) and counts.tolist() == [9, 9]
-    for ends in ((1.2, 0.8), (0.4, 1.0), (1.0, 2.5)):
-        with pytest.raises(ConfigError, match=r"augment\.tempo is \["):
-            TempoPerturbation(*ends)

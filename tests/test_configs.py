@@ -28,7 +28,7 @@ from asr.training.checkpoints import Every
 from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
-from asr.training.parts import AUGMENTATIONS, feature_augmentation
+from asr.training.parts import feature_augmentation
 from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
 from asr.training.trainer import make_trainer
@@ -105,7 +105,7 @@ def test_every_config_is_composed_and_built(override, data):
         save_model(data / "teacher", model, tokenizer, config["model"])
         taught["teachers"] = [str(data / "teacher")]
     augment = config["augment"]
-    assert augment.keys() == set(AUGMENTATIONS)
+    assert augment.keys() == {"join", "speed", "room", "noise", "warp", "specaugment"}
     build(
         CTCTraining,
         config["optimizer"],

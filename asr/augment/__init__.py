@@ -7,7 +7,6 @@ from asr.augment.seed import utterance_seed
 from asr.augment.sound import SoundAugmentation
 from asr.augment.spectrum import FrequencyWarp, SpecAugment
 from asr.augment.speed import SpeedPerturbation
-from asr.augment.tempo import TempoPerturbation
 
 __all__ = [
     "Babble",
@@ -17,7 +16,6 @@ __all__ = [
     "SoundAugmentation",
     "SpecAugment",
     "SpeedPerturbation",
-    "TempoPerturbation",
     "UtteranceJoining",
     "WhiteNoise",
     "utterance_seed",

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from asr.augment import SpecAugment, TempoPerturbation
+from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss, guided_ctc_loss
 from asr.data import Batch
 from asr.errors import ConfigError, TrainingError
@@ -50,8 +50,7 @@ class CTCTraining(lightning.LightningModule):
         model: what is trained.
         tokenizer: decodes hypotheses for scoring.
         augment: change training features in this order, each called with features, lengths and
-            seeds, such as ``FrequencyWarp`` and ``SpecAugment``; a ``TempoPerturbation`` among
-            them comes before all others.
+            seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
         tasks: what is learned beside the tokens.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
@@ -96,9 +95,7 @@ class CTCTraining(lightning.LightningModule):
             raise ConfigError(f"optimizer.reduction is '{reduction}'; expected utterance or token")
         self.model = model
         self.tokenizer = tokenizer
-        tempos = [each for each in augment if isinstance(each, TempoPerturbation)]
-        self.tempo = tempos[0] if tempos else None
-        self.augment = nn.ModuleList(each for each in augment if each is not self.tempo)
+        self.augment = nn.ModuleList(augment)
         for name, task in vars(tasks).items():
             self.register_module(name, task)
         for masks in augment:
@@ -191,7 +188,7 @@ class CTCTraining(lightning.LightningModule):
 
     def batch_losses(self, batch: Batch) -> Tensor:
         """Compute the loss of each utterance of a batch, ``(B,)``, all tasks together."""
-        features, lengths = self._features(batch)
+        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
         views = self._views(features, lengths, batch)
         taught = self.distillation.teach(features, lengths) if self.distillation else None
         if self.guide is None:
@@ -209,12 +206,8 @@ class CTCTraining(lightning.LightningModule):
             Augmented features ``(N * B, T, F)``, first those of all first views, and frame counts
             ``(N * B,)``; N is 2 with a consistency loss, otherwise 1.
         """
-        return self._views(*self._features(batch), batch)
-
-    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = self.model.features(batch.waveforms, batch.sample_lengths)
-        # Before all else: views and teachers have to agree frame by frame.
-        return self.tempo(*found, batch.seeds) if self.tempo else found
+        features, lengths = self.model.features(batch.waveforms, batch.sample_lengths)
+        return self._views(features, lengths, batch)
 
     def _views(self, features: Tensor, lengths: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         views = []

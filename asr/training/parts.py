@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr.augment import FrequencyWarp, SpecAugment, TempoPerturbation
+from asr.augment import FrequencyWarp, SpecAugment
 from asr.data import TokenizedTranscripts
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import CompactUtterances, Utterance, read_manifest
@@ -43,9 +43,6 @@ SECTIONS = (
     "averaging",
     "logging",
 )
-
-
-AUGMENTATIONS = ("join", "speed", "room", "noise", "tempo", "warp", "specaugment")
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def build_parts(
     start = None if expected else _start(config.get("init_from"), run)
     tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
     augment = config["augment"]
-    check_keys(augment, AUGMENTATIONS, "augment")
+    check_keys(augment, ("join", "speed", "room", "noise", "warp", "specaugment"), "augment")
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
     if start:
@@ -158,11 +155,6 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
         ConfigError: an unknown key or an impossible value.
     """
     found: list[nn.Module] = []
-    if (tempo := options.get("tempo")) is not None:
-        if not isinstance(tempo, list | tuple) or len(tempo) != 2:
-            raise ConfigError(f"augment.tempo is {tempo!r}; expected two factors, or null")
-        ends = dict(zip(("slowest", "fastest"), tempo, strict=True))
-        found.append(build(TempoPerturbation, ends, "augment.tempo"))
     if (widest := options.get("warp")) is not None:
         centres = model.features.band_centres()
         found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))

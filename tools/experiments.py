@@ -71,8 +71,8 @@ def noise(row: Row) -> float:
 def table(baseline: Row, rows: Sequence[Row]) -> str:
     """A study as a Markdown table."""
     lines = [
-        "| | change | epochs | dev WER % | difference (95 %) | dev CER % |",
-        "|---|---|---:|---:|---:|---:|",
+        "| | change | epochs | minutes | dev WER % | difference (95 %) | dev CER % |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in [baseline, *rows]:
         rates = [float(run["wer"]) for run in row.runs]
@@ -83,8 +83,9 @@ def table(baseline: Row, rows: Sequence[Row]) -> str:
         epochs = row.runs[0]["epochs"]
         change = " ".join(f"`{word}`" for word in row.runs[0]["change"].split()) or "none"
         lines.append(
-            f"| {row.group} | {row.name}: {change} | {epochs} | {row.mean('wer'):.2f}{each} | "
-            f"{'' if row is baseline else apart} | {row.mean('cer'):.2f} |"
+            f"| {row.group} | {row.name}: {change} | {epochs} | {row.mean('minutes'):.1f} | "
+            f"{row.mean('wer'):.2f}{each} | {'' if row is baseline else apart} | "
+            f"{row.mean('cer'):.2f} |"
         )
     return "\n".join(lines)
 

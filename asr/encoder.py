@@ -39,6 +39,8 @@ class Subsampling(nn.Module):
                 f"model.encoder.kernel is {list(kernel)}; expected two odd numbers, the frames no "
                 f"more than {WIDEST}"
             )
+        self.width = width
+        self.factor = factor
         halvings = factor.bit_length() - 1
         kernels = [tuple(kernel), (3, 3)][:halvings]
         self.convolutions = nn.ModuleList(
@@ -127,13 +129,9 @@ class Encoder(nn.Module):
     """Subsampling and a stack of residual recurrent layers of some kind.
 
     Args:
-        n_mels: bands of the features, F.
+        subsampling: tells the size of an encoder frame, D.
         layers: number of layers.
         layer: makes one.
-        width: size of an encoder frame, D; both directions together.
-        subsampling: 2 or 4 feature frames to an encoder frame.
-        channels: channels of the subsampling convolutions.
-        kernel: frames and bands that the first of them sees at once, both odd.
         bidirectional: whether every layer also reads from the end.
         dropout: probability to drop a layer's output value in training.
     """
@@ -143,14 +141,9 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        n_mels: int,
+        subsampling: Subsampling,
         layers: int,
         layer: Callable[[], ResidualLayer],
-        *,
-        width: int,
-        subsampling: int,
-        channels: int,
-        kernel: Sequence[int],
         bidirectional: bool,
         dropout: float,
     ) -> None:
@@ -159,13 +152,13 @@ class Encoder(nn.Module):
             raise ConfigError(f"model.encoder.dropout is {dropout}; expected a share in [0, 1)")
         if layers < 1:
             raise ConfigError(f"model.encoder.layers is {layers}; expected 1 or more")
-        self.width = width
+        self.width = subsampling.width
         self.bidirectional = bidirectional
-        self.subsampling_factor = subsampling
-        self.subsampling = Subsampling(n_mels, width, subsampling, channels, kernel)
+        self.subsampling_factor = subsampling.factor
+        self.subsampling = subsampling
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer() for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(self.width)
 
     def frame_lengths(self, feature_lengths: Tensor) -> Tensor:
         """Count encoder frames: feature frames over the subsampling factor, rounded up.
@@ -219,7 +212,14 @@ class GRUEncoder(Encoder):
     """Subsampling and a stack of residual, bidirectional GRU layers.
 
     Args:
-        n_mels: as for ``Encoder``, like all that is not named here.
+        n_mels: bands of the features, F.
+        layers: number of layers.
+        width: size of an encoder frame, D; both directions together.
+        subsampling: 2 or 4 feature frames to an encoder frame.
+        channels: channels of the subsampling convolutions.
+        kernel: frames and bands that the first of them sees at once, both odd.
+        bidirectional: whether every layer also reads from the end.
+        dropout: probability to drop a layer's output value in training.
         reset: the GRU's form: ``"before"`` as in Cho et al. 2014, ``"after"`` as in cuDNN.
         checkpoint_frames: to train on long utterances in little memory, encoder frames of a segment
             whose gates are computed again in the backward pass; None: all are kept.
@@ -251,17 +251,8 @@ class GRUEncoder(Encoder):
         def layer() -> ResidualGRU:
             return ResidualGRU(width, reset, bidirectional, dropout, checkpoint_frames)
 
-        super().__init__(
-            n_mels,
-            layers,
-            layer,
-            width=width,
-            subsampling=subsampling,
-            channels=channels,
-            kernel=kernel,
-            bidirectional=bidirectional,
-            dropout=dropout,
-        )
+        front = Subsampling(n_mels, width, subsampling, channels, kernel)
+        super().__init__(front, layers, layer, bidirectional, dropout)
 
     def carry_on(
         self, features: Tensor, lengths: Tensor, kept: Sequence[slice], states: Tensor | None

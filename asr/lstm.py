@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.encoder import Encoder, ResidualLayer
+from asr.encoder import Encoder, ResidualLayer, Subsampling
 from asr.gru.cudnn import in_one_buffer, with_lengths
 from asr.padding import length_mask
 
@@ -94,7 +94,7 @@ class LSTMEncoder(Encoder):
     """Subsampling and a stack of residual, bidirectional LSTM layers.
 
     Args:
-        n_mels: as for ``Encoder``, like all the others.
+        n_mels: as for ``GRUEncoder``, like all the others.
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
@@ -110,14 +110,8 @@ class LSTMEncoder(Encoder):
         bidirectional: bool = True,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__(
-            n_mels,
-            layers,
-            lambda: ResidualLSTM(width, bidirectional, dropout),
-            width=width,
-            subsampling=subsampling,
-            channels=channels,
-            kernel=kernel,
-            bidirectional=bidirectional,
-            dropout=dropout,
-        )
+        def layer() -> ResidualLSTM:
+            return ResidualLSTM(width, bidirectional, dropout)
+
+        front = Subsampling(n_mels, width, subsampling, channels, kernel)
+        super().__init__(front, layers, layer, bidirectional, dropout)

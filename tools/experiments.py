@@ -42,24 +42,28 @@ class Row:
         return statistics.fmean(float(run[key]) for run in self.runs)
 
 
-def read_rows(path: Path, study: str) -> tuple[Row, list[Row]]:
-    """Give the baseline and the other rows of a study, in the order of the file."""
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read all records; there has to be one."""
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} cannot be read: {error}; expected lines of JSON") from error
+    if not records:
+        raise SystemExit(f"{path} is empty; expected lines of JSON")
+    return records
+
+
+def rows_of(records: Sequence[dict[str, Any]], study: str) -> tuple[Row, list[Row]]:
+    """Give the baseline and the other rows of a study, in the order of the records."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    for record in records:
         if record["study"] == study:
             found[record["group"], record["name"]].append(record)
     rows = [Row(group, name, tuple(runs)) for (group, name), runs in found.items()]
     baselines = [row for row in rows if row.name == BASELINE]
     if len(baselines) != 1:
-        raise SystemExit(f"{path}: study '{study}' has {len(baselines)} baselines; expected one")
+        raise SystemExit(f"study '{study}' has {len(baselines)} baselines; expected one")
     return baselines[0], [row for row in rows if row.name != BASELINE]
-
-
-def studies(path: Path) -> list[str]:
-    """Name the studies of a file, in its order."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return list(dict.fromkeys(json.loads(line)["study"] for line in lines))
 
 
 def noise(row: Row) -> float:
@@ -143,9 +147,9 @@ def main() -> None:
     parser.add_argument("--study", nargs="+", help="only these (default: all)")
     parser.add_argument("--figure", type=Path, help="where to draw the picture")
     args = parser.parse_args()
-    panels = [
-        (name, *read_rows(args.records, name)) for name in args.study or studies(args.records)
-    ]
+    records = read_records(args.records)
+    studies = args.study or dict.fromkeys(record["study"] for record in records)
+    panels = [(name, *rows_of(records, name)) for name in studies]
     for name, baseline, rows in panels:
         print(f"{name}\n\n{table(baseline, rows)}\n")
     if args.figure:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import AsrError, ConfigError
+from asr.model_config import WEIGHTS_NAME
 from asr.schema import flatten
 
 DRY_RUN = "--dry-run"
@@ -168,7 +169,12 @@ def _check_choice(override: Override) -> None:
     if not _is_group(group) or override.is_delete():
         return
     place = share_folder() / ("" if group == "recipes" else "conf") / group
-    known = sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.yaml"))
+    known = sorted(
+        str(path.relative_to(place).with_suffix(""))
+        for path in place.rglob("*.yaml")
+        # A trained model beside its recipe has a configuration too.
+        if not (path.parent / WEIGHTS_NAME).exists()
+    )
     if override.is_sweep_override():
         chosen: list[Any] = list(override.sweep_string_iterator())
     else:

@@ -29,7 +29,12 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.parts import feature_augmentation
-from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
+from asr.training.sound import (
+    sound_augmentation,
+    speed_perturbation,
+    utterance_joining,
+    word_splicing,
+)
 from asr.training.tasks import auxiliary_losses
 from asr.training.trainer import make_trainer
 
@@ -105,7 +110,7 @@ def test_every_config_is_composed_and_built(override, data):
         save_model(data / "teacher", model, tokenizer, config["model"])
         taught["teachers"] = [str(data / "teacher")]
     augment = config["augment"]
-    assert augment.keys() == {"join", "speed", "room", "noise", "warp", "specaugment"}
+    assert augment.keys() == {"join", "splice", "speed", "room", "noise", "warp", "specaugment"}
     build(
         CTCTraining,
         config["optimizer"],
@@ -128,6 +133,7 @@ def test_every_config_is_composed_and_built(override, data):
         speed=speed_perturbation(augment),
         sound=sound_augmentation(augment, utterances, model.sample_rate),
         join=utterance_joining(augment, utterances, tokenizer),
+        splice=word_splicing(augment, utterances, tokenizer),
     )
     known = {*inspect.signature(lightning.Trainer).parameters, "timeout_minutes"}
     assert config["trainer"].keys() <= known

@@ -7,16 +7,19 @@ from asr.augment.seed import utterance_seed
 from asr.augment.sound import SoundAugmentation
 from asr.augment.spectrum import FrequencyWarp, SpecAugment
 from asr.augment.speed import SpeedPerturbation
+from asr.augment.splicing import Run, WordSplicing
 
 __all__ = [
     "Babble",
     "FrequencyWarp",
     "RecordedNoise",
     "Room",
+    "Run",
     "SoundAugmentation",
     "SpecAugment",
     "SpeedPerturbation",
     "UtteranceJoining",
     "WhiteNoise",
+    "WordSplicing",
     "utterance_seed",
 ]

@@ -23,7 +23,12 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
-from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
+from asr.training.sound import (
+    sound_augmentation,
+    speed_perturbation,
+    utterance_joining,
+    word_splicing,
+)
 from asr.training.tasks import auxiliary_losses
 from asr.training.trained import start_from, vocabulary_of
 
@@ -104,7 +109,9 @@ def build_parts(
     start = None if expected else _start(config.get("init_from"), run)
     tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
     augment = config["augment"]
-    check_keys(augment, ("join", "speed", "room", "noise", "warp", "specaugment"), "augment")
+    check_keys(
+        augment, ("join", "splice", "speed", "room", "noise", "warp", "specaugment"), "augment"
+    )
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
     if start:
@@ -125,6 +132,7 @@ def build_parts(
         speed=speed_perturbation(augment),
         sound=sound_augmentation(augment, kept_set, model.sample_rate),
         join=utterance_joining(augment, kept_set, tokenizer),
+        splice=word_splicing(augment, kept_set, tokenizer),
         seed=seed,
     )
     module = build(

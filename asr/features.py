@@ -113,6 +113,12 @@ class LogMel(nn.Module):
         features, lengths = self.log_mel(waveforms, sample_lengths)
         return self.normalized(features, lengths), lengths
 
+    @property
+    def unit_db(self) -> float:
+        """Decibels of power that make a difference of 1 in normalised features, roughly."""
+        natural = 10 / math.log(10)
+        return natural if self.normalize == "none" else natural * TYPICAL_STANDARD_DEVIATION
+
     def log_mel(self, waveforms: Tensor, sample_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log-mel features before normalisation.
 

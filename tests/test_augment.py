@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from asr.augment import FrequencyWarp, SpecAugment, SpeedPerturbation, utterance_seed
+from asr.augment import (
+    Equalizer,
+    FrequencyWarp,
+    SpecAugment,
+    SpeedPerturbation,
+    utterance_seed,
+)
 from asr.errors import ConfigError
 from asr.features import LogMel
 
@@ -192,3 +198,56 @@ def test_a_flat_spectrum_stays_flat_under_any_warp():
 def test_an_impossible_warp_is_refused(widest):
     with pytest.raises(ConfigError, match=r"augment\.warp"):
         FrequencyWarp(LogMel().band_centres(), widest)
+
+
+def test_an_equalizer_changes_bands_by_as_many_decibels_as_asked():
+    equalizer = Equalizer(3.0, unit_db=10.0)
+    seeds = torch.arange(4000)
+    flat = equalizer(torch.zeros(4000, 1, 40), torch.ones(4000, dtype=torch.int64), seeds)
+    curves = 10 * flat[:, 0].double().numpy()
+    assert np.sqrt(np.mean(curves**2)) == pytest.approx(3.0, rel=0.03)
+    assert np.abs(curves.mean(axis=0)).max() < 0.3
+    # Smooth: constant and three cosines, the share of each falling with the square of its order.
+    place = (np.arange(40) + 0.5) / 40
+    waves = np.cos(np.pi * np.outer(np.arange(4), place))
+    sizes, *_ = np.linalg.lstsq(waves.T, curves.T, rcond=None)
+    np.testing.assert_allclose(waves.T @ sizes, curves.T, atol=1e-5)
+    deviations = sizes.std(axis=1)
+    np.testing.assert_allclose(deviations / deviations[0], [1, 1 / 2, 1 / 3, 1 / 4], rtol=0.06)
+
+
+@pytest.mark.parametrize("normalize", ["none", "mean"])
+def test_a_decibel_in_the_features_is_one_of_the_sound(normalize):
+    features = LogMel(n_mels=40, normalize=normalize)
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.05, 32_000)).float()
+    louder = noise.clone()
+    louder[16_000:] *= 10 ** (6 / 20)
+    lengths = torch.tensor([32_000, 32_000])
+    found, _ = features(torch.stack([noise, louder]), lengths)
+    halves = torch.stack([found[:, 20:80].mean(dim=1), found[:, 120:180].mean(dim=1)])
+    gained = (halves[1] - halves[0])[1] - (halves[1] - halves[0])[0]
+    torch.testing.assert_close(gained * features.unit_db, torch.full((40,), 6.0), atol=1e-2, rtol=0)
+
+
+def test_an_utterances_equalizer_does_not_depend_on_its_batch_and_leaves_padding_alone():
+    equalizer = Equalizer(3.0, 10.0)
+    features = torch.randn(3, 50, 40)
+    lengths, seeds = torch.tensor([50, 30, 20]), torch.tensor([5, 6, 7])
+    for row, length in enumerate(lengths.tolist()):
+        features[row, length:] = 0
+    batch = equalizer(features, lengths, seeds)
+    for row, length in enumerate(lengths.tolist()):
+        own = slice(row, row + 1)
+        alone = equalizer(features[own, :length], lengths[own], seeds[own])
+        assert torch.equal(batch[row, :length], alone[0])
+        assert not batch[row, length:].any()
+        # One curve for the whole utterance.
+        change = batch[row, :length] - features[row, :length]
+        torch.testing.assert_close(change, change[:1].expand_as(change), atol=1e-6, rtol=0)
+    assert not torch.equal(equalizer(features, lengths, seeds ^ 1), batch)
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, 21.0])
+def test_an_impossible_equalizer_is_refused(deviation):
+    with pytest.raises(ConfigError, match=r"augment\.equalizer"):
+        Equalizer(deviation, 10.0)

@@ -110,7 +110,16 @@ def test_every_config_is_composed_and_built(override, data):
         save_model(data / "teacher", model, tokenizer, config["model"])
         taught["teachers"] = [str(data / "teacher")]
     augment = config["augment"]
-    assert augment.keys() == {"join", "splice", "speed", "room", "noise", "warp", "specaugment"}
+    assert augment.keys() == {
+        "join",
+        "splice",
+        "speed",
+        "room",
+        "noise",
+        "warp",
+        "equalizer",
+        "specaugment",
+    }
     build(
         CTCTraining,
         config["optimizer"],

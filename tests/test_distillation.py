@@ -150,3 +150,33 @@ def test_training_starts_from_a_trained_model_and_learns_from_it(tmp_path):
         train(config)
     with pytest.raises(ModelFolderError, match="nowhere"):
         train({**config, "init_from": str(tmp_path / "nowhere")})
+
+
+def test_an_encoder_is_taken_from_a_model_of_other_tokens(tmp_path):
+    first = train(configuration(tmp_path, trainer__max_epochs=1)).model
+    config = configuration(
+        tmp_path,
+        init_encoder_from=str(first),
+        tokenizer={"kind": "sentencepiece", "vocabulary_size": 16},
+        data__skip_infeasible=True,
+        output_dir=str(tmp_path / "second"),
+        trainer__max_epochs=1,
+        optimizer={"lr": 1e-12, "warmup_steps": 1},
+    )
+    before, after = (load_model(folder).model for folder in (first, train(config).model))
+    assert before.head.out_features != after.head.out_features == 16
+    for name, weights in before.encoder.state_dict().items():
+        torch.testing.assert_close(
+            after.encoder.state_dict()[name], weights, atol=1e-6, rtol=0, msg=name
+        )
+    config["output_dir"] = str(tmp_path / "third")
+    with pytest.raises(ConfigError, match="init_from and init_encoder_from are both given"):
+        train({**config, "init_from": str(first)})
+    features = {**MODEL["features"], "n_mels": 20}
+    with pytest.raises(ConfigError, match=r"features\.n_mels \(16 there, 20 here\); expected a"):
+        train({**config, "model": {**MODEL, "features": features}})
+    encoder = {**MODEL["encoder"], "reset": "before"}
+    with pytest.raises(ConfigError, match=r"init_encoder_from names .* model\.encoder\.reset"):
+        train({**config, "model": {**MODEL, "encoder": encoder}})
+    with pytest.raises(ConfigError, match="init_encoder_from is 3; expected a model folder"):
+        train({**config, "init_encoder_from": 3})

@@ -5,12 +5,13 @@ from asr.augment.noise import Babble, RecordedNoise, WhiteNoise
 from asr.augment.room import Room
 from asr.augment.seed import utterance_seed
 from asr.augment.sound import SoundAugmentation
-from asr.augment.spectrum import FrequencyWarp, SpecAugment
+from asr.augment.spectrum import Equalizer, FrequencyWarp, SpecAugment
 from asr.augment.speed import SpeedPerturbation
 from asr.augment.splicing import Run, WordSplicing
 
 __all__ = [
     "Babble",
+    "Equalizer",
     "FrequencyWarp",
     "RecordedNoise",
     "Room",

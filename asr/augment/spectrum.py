@@ -1,10 +1,15 @@
-"""Augmentation of features: warped frequencies, and masks over frequency and time."""
+"""Augmentation of features: warped frequencies, other loudness of bands, and masks."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
+from asr.padding import length_mask
+
+# Waves over the bands of which an equalizer's curve consists; the first is constant.
+_WAVES = 4
+_EQUALIZER_STREAM = 8
 
 
 class FrequencyWarp(nn.Module):
@@ -51,6 +56,53 @@ class FrequencyWarp(nn.Module):
         mix[below, columns] += 1 - (place - below)
         mix[np.minimum(below + 1, bands - 1), columns] += place - below
         return mix
+
+
+class Equalizer(nn.Module):
+    """Makes bands louder or softer for a whole utterance, as another microphone or distance would.
+
+    The curve is a sum of half waves over the bands, the k-th of them 1 / (k + 1) as large, so that
+    most of it is loudness and tilt. It also stands for what the mean of a short utterance is off by
+    where features are normalised by it. Source: the linear form of FilterAugment (Nam et al. 2022,
+    arXiv 2110.03282), with normal in place of even distributions.
+
+    Args:
+        deviation_db: standard deviation of a band's change, in decibels.
+        unit_db: decibels that make 1 in the features.
+    """
+
+    def __init__(self, deviation_db: float, unit_db: float) -> None:
+        super().__init__()
+        if not 0 < deviation_db <= 20:
+            raise ConfigError(
+                f"augment.equalizer is {deviation_db}; expected decibels above 0 and at most 20"
+            )
+        self.deviation = deviation_db / unit_db
+
+    def forward(self, features: Tensor, lengths: Tensor, seeds: Tensor) -> Tensor:
+        """Change a batch.
+
+        Args:
+            features: ``(B, T, F)``, zero behind each utterance's end.
+            lengths: ``(B,)``, int64, in frames.
+            seeds: ``(B,)``, int64, one for each utterance.
+
+        Returns:
+            ``(B, T, F)``, a new tensor, with the same padding.
+        """
+        curves = np.stack([self._curve(seed, features.shape[2]) for seed in seeds.tolist()])
+        inside = length_mask(lengths, features.shape[1]).unsqueeze(2)
+        return features + torch.from_numpy(curves).to(features).unsqueeze(1) * inside
+
+    def _curve(self, seed: int, bands: int) -> np.ndarray:
+        # (F,): cosines of k half waves, whose mean squares are 1 for k = 0 and 1/2 for the others.
+        order = np.arange(_WAVES)
+        sizes = 1 / (1 + order)
+        sizes *= self.deviation / np.sqrt(np.sum(sizes**2 * np.where(order, 0.5, 1.0)))
+        drawn = sizes * np.random.default_rng([seed, _EQUALIZER_STREAM]).standard_normal(_WAVES)
+        place = (np.arange(bands) + 0.5) / bands
+        curve: np.ndarray = drawn @ np.cos(np.pi * np.outer(order, place))
+        return curve
 
 
 class SpecAugment(nn.Module):

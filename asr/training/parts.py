@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr.augment import FrequencyWarp, SpecAugment
+from asr.augment import Equalizer, FrequencyWarp, SpecAugment
 from asr.data import TokenizedTranscripts
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import CompactUtterances, Utterance, read_manifest
@@ -30,13 +30,14 @@ from asr.training.sound import (
     word_splicing,
 )
 from asr.training.tasks import auxiliary_losses
-from asr.training.trained import start_from, vocabulary_of
+from asr.training.trained import start_from, take_encoder, vocabulary_of
 
 SECTIONS = (
     "name",
     "seed",
     "output_dir",
     "init_from",
+    "init_encoder_from",
     "data",
     "tokenizer",
     "model",
@@ -106,16 +107,21 @@ def build_parts(
     train_set = _manifests(data_options.pop("train", None), "data.train", stand_ins)
     valid_set = _manifests(data_options.pop("valid", None), "data.valid", stand_ins)
     _check_apart(train_set, valid_set)
-    start = None if expected else _start(config.get("init_from"), run)
+    start = None if expected else _start(config, "init_from", run)
+    encoder = None if expected else _start(config, "init_encoder_from", run)
     tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
     augment = config["augment"]
     check_keys(
-        augment, ("join", "splice", "speed", "room", "noise", "warp", "specaugment"), "augment"
+        augment,
+        ("join", "splice", "speed", "room", "noise", "warp", "equalizer", "specaugment"),
+        "augment",
     )
     lightning.seed_everything(seed, verbose=False)
     model = build_model(config["model"], tokenizer.vocabulary_size)
     if start:
         start_from(start, model, tokenizer, config["model"])
+    if encoder:
+        take_encoder(encoder, model, config["model"])
     skip = data_options.pop("skip_infeasible", False)
     transcripts = TokenizedTranscripts.encode(train_set, tokenizer)
     feasible, transcripts = _feasible(train_set, transcripts, model, skip)
@@ -166,6 +172,10 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
     if (widest := options.get("warp")) is not None:
         centres = model.features.band_centres()
         found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))
+    if (deviation := options.get("equalizer")) is not None:
+        unit = model.features.unit_db
+        own = {"deviation_db": deviation}
+        found.append(build(Equalizer, own, "augment.equalizer", unit_db=unit))
     if (masks := options.get("specaugment")) is not None:
         found.append(build(SpecAugment, masks, "augment.specaugment"))
     return found
@@ -232,9 +242,12 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
         )
 
 
-def _start(folder: Any, run: RunFolder) -> Path | None:
+def _start(config: Mapping[str, Any], key: str, run: RunFolder) -> Path | None:
+    folder = config.get(key)
     if folder is not None and not isinstance(folder, str):
-        raise ConfigError(f"init_from is {folder!r}; expected a model folder, or null")
+        raise ConfigError(f"{key} is {folder!r}; expected a model folder, or null")
+    if folder and key != "init_from" and config.get("init_from"):
+        raise ConfigError(f"init_from and {key} are both given; expected one of them")
     # A run that goes on has weights of its own.
     return Path(folder) if folder and not run.last_checkpoint.exists() else None
 

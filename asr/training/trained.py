@@ -11,13 +11,15 @@ from asr.model_folder import SavedModel, load_model
 from asr.tokenizer import Tokenizer
 
 
-def load_alike(folder: Path | str, model: CTCModel, tokenizer: Tokenizer, where: str) -> SavedModel:
+def load_alike(
+    folder: Path | str, model: CTCModel, tokenizer: Tokenizer | None, where: str
+) -> SavedModel:
     """Load a model that hears the same features and tells the same tokens of the same frames.
 
     Args:
         folder: a model folder.
         model: what it has to be like; sizes of the encoder do not matter.
-        tokenizer: the vocabulary it has to have.
+        tokenizer: the vocabulary it has to have; None: any.
         where: the place in the config that names the folder, for messages.
 
     Raises:
@@ -25,20 +27,25 @@ def load_alike(folder: Path | str, model: CTCModel, tokenizer: Tokenizer, where:
         ModelFolderError: it cannot be read.
     """
     saved = load_model(folder)
-    there, here = _traits(saved.model, saved.tokenizer), _traits(model, tokenizer)
+    there, here = _hearing(saved.model), _hearing(model)
+    if tokenizer is not None:
+        there, here = there | _vocabulary(saved.tokenizer), here | _vocabulary(tokenizer)
     differing = [
         f"{name} ({there[name]} there, {here[name]} here)"
         for name in here
         if there[name] != here[name]
     ]
-    if not differing and saved.tokenizer.pieces != tokenizer.pieces:
+    if not differing and tokenizer is not None and saved.tokenizer.pieces != tokenizer.pieces:
         pairs = zip(saved.tokenizer.pieces, tokenizer.pieces, strict=True)
         place, (their, our) = next(p for p in enumerate(pairs) if p[1][0] != p[1][1])
         differing = [f"token {place} ('{their}' there, '{our}' here)"]
     if differing:
+        expected = "features and frame rate"
+        if tokenizer is not None:
+            expected = "features, frame rate and tokens (tokenizer.folder takes another model's)"
         raise ConfigError(
             f"{where} names {folder}, which differs in {', '.join(differing)}; expected a model of "
-            "the same features, frame rate and tokens (tokenizer.folder takes another model's)"
+            f"the same {expected}"
         )
     return saved
 
@@ -80,6 +87,30 @@ def start_from(
         ModelFolderError: the trained one cannot be read.
     """
     saved = load_alike(folder, model, tokenizer, "init_from")
+    _check_encoder(folder, saved, config, "init_from")
+    model.load_state_dict(saved.model.state_dict())
+
+
+def take_encoder(folder: Path | str, model: CTCModel, config: Mapping[str, Any]) -> None:
+    """Give a fresh model the encoder of one that was trained to tell other tokens.
+
+    Args:
+        folder: a model folder.
+        model: gets the weights of the encoder; its head stays fresh.
+        config: as for ``start_from``.
+
+    Raises:
+        ConfigError: the models differ in features or encoder; names in what.
+        ModelFolderError: the trained one cannot be read.
+    """
+    saved = load_alike(folder, model, None, "init_encoder_from")
+    _check_encoder(folder, saved, config, "init_encoder_from")
+    model.encoder.load_state_dict(saved.model.encoder.state_dict())
+
+
+def _check_encoder(
+    folder: Path | str, saved: SavedModel, config: Mapping[str, Any], where: str
+) -> None:
     there, here = (complete_config(c)["encoder"] for c in (saved.config, config))
     differing = [
         f"model.encoder.{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
@@ -88,12 +119,11 @@ def start_from(
     ]
     if differing:
         raise ConfigError(
-            f"init_from names {folder}, which differs in {', '.join(differing)}; expected the same"
+            f"{where} names {folder}, which differs in {', '.join(differing)}; expected the same"
         )
-    model.load_state_dict(saved.model.state_dict())
 
 
-def _traits(model: CTCModel, tokenizer: Tokenizer) -> dict[str, Any]:
+def _hearing(model: CTCModel) -> dict[str, Any]:
     features = model.features
     return {
         "features.sample_rate": features.sample_rate,
@@ -102,6 +132,11 @@ def _traits(model: CTCModel, tokenizer: Tokenizer) -> dict[str, Any]:
         "samples of a hop": features.hop,
         "features.normalize": features.normalize,
         "encoder.subsampling": model.subsampling_factor,
+    }
+
+
+def _vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
         "kind of tokenizer": tokenizer.kind,
         "number of tokens": tokenizer.vocabulary_size,
     }

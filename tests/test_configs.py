@@ -29,12 +29,7 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.parts import feature_augmentation
-from asr.training.sound import (
-    sound_augmentation,
-    speed_perturbation,
-    utterance_joining,
-    word_splicing,
-)
+from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
 from asr.training.trainer import make_trainer
 
@@ -112,7 +107,6 @@ def test_every_config_is_composed_and_built(override, data):
     augment = config["augment"]
     assert augment.keys() == {
         "join",
-        "splice",
         "speed",
         "room",
         "noise",
@@ -142,7 +136,6 @@ def test_every_config_is_composed_and_built(override, data):
         speed=speed_perturbation(augment),
         sound=sound_augmentation(augment, utterances, model.sample_rate),
         join=utterance_joining(augment, utterances, tokenizer),
-        splice=word_splicing(augment, utterances, tokenizer),
     )
     known = {*inspect.signature(lightning.Trainer).parameters, "timeout_minutes"}
     assert config["trainer"].keys() <= known

@@ -159,12 +159,7 @@ def test_killed_in_mid_epoch_and_restarted_the_weights_are_bit_for_bit_the_same(
         "trainer__max_epochs": 3,
         "checkpoint": {"every_steps": 1},
         "data__sorted_epochs": 1,
-        "augment": {
-            "speed": [0.9, 1.1],
-            "noise": noise,
-            "splice": {"probability": 0.5, "align_after": [1, 2]},
-        },
-        "auxiliary": {"phonemes": {"layer": 1}},
+        "augment": {"speed": [0.9, 1.1], "noise": noise},
     }
     whole = configuration(tmp_path, **shared, output_dir=str(tmp_path / "whole"))
     broken = configuration(tmp_path, **shared, output_dir=str(tmp_path / "broken"))

@@ -7,7 +7,6 @@ from asr.augment.seed import utterance_seed
 from asr.augment.sound import SoundAugmentation
 from asr.augment.spectrum import Equalizer, FrequencyWarp, SpecAugment
 from asr.augment.speed import SpeedPerturbation
-from asr.augment.splicing import Run, WordSplicing
 
 __all__ = [
     "Babble",
@@ -15,12 +14,10 @@ __all__ = [
     "FrequencyWarp",
     "RecordedNoise",
     "Room",
-    "Run",
     "SoundAugmentation",
     "SpecAugment",
     "SpeedPerturbation",
     "UtteranceJoining",
     "WhiteNoise",
-    "WordSplicing",
     "utterance_seed",
 ]

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.augment import SpeedPerturbation, UtteranceJoining, WordSplicing, utterance_seed
-from asr.augment.splicing import Run, spliced_seconds
+from asr.augment import SpeedPerturbation, UtteranceJoining, utterance_seed
 from asr.errors import ConfigError
 from asr.manifest import CompactUtterances, Utterance
 
@@ -27,7 +26,6 @@ class Draw(NamedTuple):
         weight: 1, or 0 for one that only keeps an otherwise idle rank in step.
         total: utterances in the batch over all ranks.
         follower: position of the utterance that is joined to it; -1: none.
-        runs: words that are played in its place; none: itself.
     """
 
     utterance: int
@@ -35,7 +33,6 @@ class Draw(NamedTuple):
     weight: float
     total: int
     follower: int = -1
-    runs: tuple[Run, ...] = ()
 
 
 class BatchSampler:
@@ -51,7 +48,6 @@ class BatchSampler:
         shuffle: False keeps every epoch in order of length, for validation.
         speed: the speed perturbation that will change the lengths, if any.
         join: joins utterances, if given.
-        splice: puts other words in the place of utterances, if given; those are not joined.
         sorted_epochs: in so many first epochs batches come in order of length, the shortest first
             (SortaGrad: Amodei et al. 2016, "Deep Speech 2").
         rank: which part of each batch is dealt here.
@@ -70,7 +66,6 @@ class BatchSampler:
         shuffle: bool = True,
         speed: SpeedPerturbation | None = None,
         join: UtteranceJoining | None = None,
-        splice: WordSplicing | None = None,
         sorted_epochs: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -83,7 +78,6 @@ class BatchSampler:
         self.shuffle = shuffle
         self.speed = speed
         self.join = join
-        self.splice = splice
         self.sorted_epochs = sorted_epochs
         self.rank = rank
         self.world_size = world_size
@@ -145,9 +139,6 @@ class BatchSampler:
         seeds = [utterance_seed(self.seed, epoch, identity) for identity in self.ids]
         followers = self.join.followers(seeds) if self.join else np.full(len(seeds), -1)
         seconds = self.durations + np.where(followers >= 0, self.durations[followers], 0.0)
-        runs = self.splice.draws(seeds) if self.splice else {}
-        for index, own in runs.items():
-            followers[index], seconds[index] = -1, spliced_seconds(own)
         if self.speed:
             seconds = seconds / np.array([self.speed.factor(seed) for seed in seeds])
         generator = np.random.default_rng([self.seed, epoch])
@@ -161,15 +152,11 @@ class BatchSampler:
         if self.shuffle and epoch < self.sorted_epochs:
             batches.sort(key=lambda batch: seconds[batch[0]])
         draws = [
-            [Draw(i, seeds[i], 1.0, len(batch), int(followers[i]), runs.get(i, ())) for i in batch]
+            [Draw(i, seeds[i], 1.0, len(batch), int(followers[i])) for i in batch]
             for batch in batches
         ]
         self._cached = (epoch, draws)
         return draws
-
-    def forget(self) -> None:
-        """Form batches anew when they are asked for next, as words to splice have been found."""
-        self._cached = None
 
     def heard_seconds(self, epoch: int) -> float:
         """Tell how much there is to hear in an epoch, utterances joined and at their speed.
@@ -197,8 +184,6 @@ class BatchSampler:
 
     def _seconds(self, draw: Draw) -> float:
         seconds = self.durations[draw.utterance]
-        if draw.runs:
-            seconds = spliced_seconds(draw.runs)
         if draw.follower >= 0:
             seconds += self.durations[draw.follower]
         return float(seconds / (self.speed.factor(draw.seed) if self.speed else 1.0))

@@ -117,17 +117,6 @@ class PhonemeLoss(nn.Module):
         """
         said = [[number for word in text.split() for number in self.said[word]] for text in texts]
         targets, target_lengths = pad_sequences([torch.tensor(s, dtype=torch.int64) for s in said])
-        log_probs = self.log_probs(frames)
+        log_probs = torch.log_softmax(self.head(self.norm(frames)).float(), dim=-1)
         device = frames.device
         return ctc_loss(log_probs, lengths, targets.to(device), target_lengths.to(device))
-
-    def log_probs(self, frames: Tensor) -> Tensor:
-        """Turn the layer's output into log-probabilities of the blank and the phonemes.
-
-        Args:
-            frames: output of the layer ``(B, U, D)``.
-
-        Returns:
-            ``(B, U, 1 + phonemes)``, float32.
-        """
-        return torch.log_softmax(self.head(self.norm(frames)).float(), dim=-1)

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
-from asr.augment import SoundAugmentation, SpeedPerturbation, UtteranceJoining, WordSplicing
+from asr.augment import SoundAugmentation, SpeedPerturbation, UtteranceJoining
 from asr.data import Batch, BatchSampler, SpeechDataset, TokenizedTranscripts
 from asr.data.sampler import ValidationSampler
 from asr.errors import AsrError, ConfigError
@@ -32,7 +32,6 @@ class SpeechData(lightning.LightningDataModule):
         transcripts: of the training utterances, where they are encoded already.
         sound: changes the waveforms of training utterances, in this order.
         join: joins training utterances, if given.
-        splice: makes training utterances of words, if given.
         sorted_epochs: in so many first epochs batches come in order of length, the shortest first;
             None: in none.
 
@@ -55,7 +54,6 @@ class SpeechData(lightning.LightningDataModule):
         transcripts: TokenizedTranscripts | None = None,
         sound: Sequence[SoundAugmentation] = (),
         join: UtteranceJoining | None = None,
-        splice: WordSplicing | None = None,
         sorted_epochs: int | None = None,
     ) -> None:
         super().__init__()
@@ -70,7 +68,6 @@ class SpeechData(lightning.LightningDataModule):
             raise ConfigError(f"data.batch_seconds is '{batch_seconds}'; expected seconds or auto")
         self.seed = seed
         self.join = join
-        self.splice = splice
         self.sorted_epochs = sorted_epochs or 0
         self.automatic = batch_seconds == "auto"
         # Until memory is measured, the shortest batch there can be stands for it.
@@ -90,7 +87,6 @@ class SpeechData(lightning.LightningDataModule):
             seed=self.seed,
             speed=train.speed,
             join=self.join,
-            splice=self.splice,
             sorted_epochs=self.sorted_epochs,
         )
         self.valid_sampler: ValidationSampler | None = None
@@ -140,24 +136,13 @@ class SpeechData(lightning.LightningDataModule):
             raise batch
         return batch
 
-    def spoken_loader(self) -> DataLoader[Batch]:
-        """Give this rank's part of the training utterances, as they were spoken."""
-        train = self.train_set
-        plain = SpeechDataset(
-            train.utterances, train.tokenizer, train.sample_rate, transcripts=train.transcripts
-        )
-        sampler = ValidationSampler(train.utterances, self.sampler.batch_seconds, shuffle=False)
-        sampler.rank, sampler.world_size = self.sampler.rank, self.sampler.world_size
-        return self._loader(plain, sampler)
-
     def note_position(self, epoch: int, batches: int) -> None:
         """Remember how many batches of an epoch are done; it goes into the next checkpoint."""
         self._position = {"epoch": epoch, "batches": batches}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position for a checkpoint."""
-        splice = {} if self.splice is None else {"splice": self.splice.state()}
-        return {**self._position, "batch_seconds": self.sampler.batch_seconds, **splice}
+        return {**self._position, "batch_seconds": self.sampler.batch_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on behind a checkpoint's position, with its batches."""
@@ -166,9 +151,6 @@ class SpeechData(lightning.LightningDataModule):
         if seconds != self.sampler.batch_seconds:
             self.make_batches(seconds)
             self.setup("fit")
-        words = state_dict.pop("splice", None)
-        if self.splice and words:
-            self.splice.load_state(words)
         self._position = state_dict
         self.sampler.resume(state_dict["epoch"], state_dict["batches"])
 

@@ -33,7 +33,6 @@ from asr.training.trainer import (
     make_trainer,
     quiet_lightning,
 )
-from asr.training.word_edges import WordEdges
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def train(config: Mapping[str, Any]) -> TrainingResult:
     checkpoints = _checkpoints(parts, run, config, preemption)
     start = str(run.last_checkpoint) if run.last_checkpoint.exists() else None
     batches = AutoBatch(fresh=start is None)
-    callbacks = [batches, WordEdges(), *_callbacks(parts, run), preemption, checkpoints]
+    callbacks = [batches, *_callbacks(parts, run), preemption, checkpoints]
     loggers = parts.logging.loggers(run.path, str(config["name"]))
     trainer = make_trainer(parts.trainer_options, run.path, callbacks, loggers)
     if trainer.is_global_zero and not resumed:

@@ -23,12 +23,7 @@ from asr.training.data import SpeechData
 from asr.training.loggers import Logging
 from asr.training.module import CTCTraining
 from asr.training.run import RunFolder, is_main_process
-from asr.training.sound import (
-    sound_augmentation,
-    speed_perturbation,
-    utterance_joining,
-    word_splicing,
-)
+from asr.training.sound import sound_augmentation, speed_perturbation, utterance_joining
 from asr.training.tasks import auxiliary_losses
 from asr.training.trained import start_from, take_encoder, vocabulary_of
 
@@ -113,7 +108,7 @@ def build_parts(
     augment = config["augment"]
     check_keys(
         augment,
-        ("join", "splice", "speed", "room", "noise", "warp", "equalizer", "specaugment"),
+        ("join", "speed", "room", "noise", "warp", "equalizer", "specaugment"),
         "augment",
     )
     lightning.seed_everything(seed, verbose=False)
@@ -138,7 +133,6 @@ def build_parts(
         speed=speed_perturbation(augment),
         sound=sound_augmentation(augment, kept_set, model.sample_rate),
         join=utterance_joining(augment, kept_set, tokenizer),
-        splice=word_splicing(augment, kept_set, tokenizer),
         seed=seed,
     )
     module = build(

@@ -11,7 +11,6 @@ from asr.augment import (
     SpeedPerturbation,
     UtteranceJoining,
     WhiteNoise,
-    WordSplicing,
 )
 from asr.errors import ConfigError, TokenizerError
 from asr.manifest import Utterance
@@ -79,38 +78,16 @@ def utterance_joining(
     """
     if (own := options.get("join")) is None:
         return None
-    _need_space(train_set, tokenizer, "augment.join")
-    return build(UtteranceJoining, own, "augment.join", utterances=train_set)
-
-
-def word_splicing(
-    options: Mapping[str, Any], train_set: Sequence[Utterance], tokenizer: Tokenizer
-) -> WordSplicing | None:
-    """Build what makes utterances of words, if the config asks for it.
-
-    Args:
-        options: the config's ``augment``; only ``splice`` is looked at.
-        train_set: the utterances.
-        tokenizer: will encode the transcripts.
-
-    Raises:
-        ConfigError: an unknown key, an impossible value, or a tokenizer without a space.
-    """
-    if (own := options.get("splice")) is None:
-        return None
-    _need_space(train_set, tokenizer, "augment.splice")
-    return build(WordSplicing, own, "augment.splice", utterances=train_set)
-
-
-def _need_space(train_set: Sequence[Utterance], tokenizer: Tokenizer, where: str) -> None:
     text = next((utterance.text for utterance in train_set if utterance.text), "")
     try:
         # Without any text there is nothing to put a space between.
         tokenizer.encode(f"{text} {text}" if text else "")
     except TokenizerError as error:
         raise ConfigError(
-            f"{where} puts a space between words, which the tokenizer cannot write: {error}"
+            f"augment.join puts a space between transcripts, which the tokenizer cannot write: "
+            f"{error}"
         ) from error
+    return build(UtteranceJoining, own, "augment.join", utterances=train_set)
 
 
 def _refuse_shards(utterances: Sequence[Utterance], where: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from mirrors import make_archives
 
 from asr.corpora import make_spoken_corpus
-from asr.corpora.spoken import SpokenSplit
+from asr.corpora.reading import SpokenSplit
 
 # Two test processes on two cores wait for each other's threads most of the time.
 torch.set_num_threads(1)

@@ -289,7 +289,8 @@ def test_the_spoken_corpus_is_made_once_and_then_prepared(
     from dataclasses import replace
 
     from asr.corpora import CORPORA
-    from asr.corpora.spoken import SpokenSplit, make_spoken_corpus
+    from asr.corpora.reading import SpokenSplit
+    from asr.corpora.spoken import make_spoken_corpus
 
     sizes = {"train": SpokenSplit(2, 1), "dev": SpokenSplit(1, 1), "test": SpokenSplit(1, 1)}
 

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.corpora.spoken import (
-    SpokenSplit,
-    compose_sentence,
-    make_spoken_corpus,
-    spoken_speakers,
-)
+from asr.corpora.census import LETTERS, MONTHS, compose_entry, make_census_corpus, say_word
+from asr.corpora.reading import NOISE_DB, PEAKS, Script, SpokenSplit, read_aloud, spoken_speakers
+from asr.corpora.spoken import compose_sentence, make_spoken_corpus
 from asr.errors import AudioError, UsageError
+from asr.numerals import spell_ordinal
+from asr.pronunciation import pronounce
 from asr.scoring.timed import read_ctm
 from asr.synthesis import Voice, synthesize
 
@@ -125,13 +124,10 @@ def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "LibriSpeech/dev-clean").is_dir()
 
 
-def test_a_speaker_that_fails_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_speaker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     # An accent that does not exist makes the worker processes fail.
-    monkeypatch.setattr("asr.corpora.spoken.ACCENTS", ("martian",))
     with pytest.raises(AudioError, match="no voice 'martian"):
-        make_spoken_corpus(tmp_path, SMALL)
+        read_aloud(tmp_path, Script(compose_sentence, accents=("martian",)), SMALL, 1, 2)
     assert not list(tmp_path.iterdir())
 
 
@@ -199,3 +195,41 @@ def test_a_long_path_of_the_data_is_shortened(
 def test_what_cannot_be_spoken_is_refused(text: str, voice: str, complaint: str) -> None:
     with pytest.raises(AudioError, match=complaint):
         synthesize(text, Voice(voice))
+
+
+def test_the_census_says_all_dates_and_letters_and_nothing_else() -> None:
+    draw = random.Random(0)
+    entries = [compose_entry(draw) for _ in range(20_000)]
+    words = {word for entry in entries for word in entry.split()}
+    ordinals = {w for day in range(1, 32) for w in spell_ordinal(str(day)).upper().split()}
+    assert words >= set(LETTERS) | set(MONTHS) | ordinals
+    # Letters, months, ordinals but their tens, cardinals with OH and tens, and ten commands.
+    assert len(words) == 26 + 12 + 21 + 29 + 10
+    assert all(1 <= len(entry.split()) <= 10 for entry in entries)
+
+
+@pytest.mark.parametrize("word", [*LETTERS, "RUBOUT"])
+def test_letters_are_said_by_their_names(word: str) -> None:
+    said = pronounce([say_word(word)])[say_word(word)]
+    # Alone a letter is no article; and a word is no letter.
+    names = pronounce([word.lower(), "rub", "out"])
+    assert said == (names["rub"] + names["out"] if word == "RUBOUT" else names[word.lower()])
+
+
+def test_the_census_sounds_recorded_and_its_words_have_times(tmp_path: Path) -> None:
+    size = {"train": SpokenSplit(4, 6)}
+    make_census_corpus(tmp_path / "a", size, jobs=2)
+    make_census_corpus(tmp_path / "b", size, jobs=1)
+    folder = tmp_path / "a/LibriSpeech"
+    assert contents(folder) == contents(tmp_path / "b/LibriSpeech")
+    for path in folder.rglob("*.ctm"):
+        texts = dict(line.split(" ", 1) for line in open_lines(path.with_suffix(".trans.txt")))
+        assert read_ctm(path, {}).texts == texts
+    for path in folder.rglob("*.flac"):
+        sound, rate = soundfile.read(path)
+        assert rate == 16000
+        assert PEAKS[0] * 0.98 < np.abs(sound).max() < PEAKS[1] * 1.02
+        # The breath before and behind is noise alone.
+        noise = np.concatenate([sound[:1500], sound[-1500:]])
+        snr_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
+        assert NOISE_DB[0] - 1 < snr_db < NOISE_DB[1] + 1

@@ -1,6 +1,7 @@
-"""Corpora by name: how to find, read and, for the spoken one, make them."""
+"""Corpora by name: how to find, read and, for the spoken ones, make them."""
 
 from asr.corpora.an4 import AN4
+from asr.corpora.census import CENSUS, make_census_corpus
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
 from asr.corpora.folder import FOLDER
 from asr.corpora.librispeech import LIBRISPEECH
@@ -12,6 +13,7 @@ CORPORA: dict[str, Corpus] = {
     "an4": AN4,
     "folder": FOLDER,
     "spoken": SPOKEN,
+    "census": CENSUS,
 }
 
 __all__ = [
@@ -23,5 +25,6 @@ __all__ = [
     "ReadOptions",
     "Refusal",
     "Release",
+    "make_census_corpus",
     "make_spoken_corpus",
 ]

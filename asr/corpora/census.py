@@ -83,9 +83,7 @@ def compose_entry(draw: random.Random) -> str:
     """
     kind = draw.choices(("date", "numbers", "letters", "entry", "digits", "command"), KINDS)[0]
     if kind == "date":
-        # Half of them from TENTH to TWENTIETH, which are words of their own.
-        day = spell_ordinal(str(draw.choice((draw.randrange(1, 32), draw.randrange(10, 21)))))
-        return f"{draw.choice(MONTHS)} {day.upper()} NINETEEN {_number(draw)}"
+        return f"{draw.choice(MONTHS)} {_day(draw)} NINETEEN {_number(draw)}"
     if kind == "numbers":
         return " ".join(_number(draw, least=1) for _ in range(draw.randrange(2, 4)))
     if kind == "letters":
@@ -110,8 +108,16 @@ def say_word(word: str) -> str:
     return SAID.get(word, word.lower())
 
 
+def _day(draw: random.Random) -> str:
+    # Each ordinal word is as likely as the next, and units half of the time follow TWENTY.
+    day = draw.choice((*range(1, 21), 30))
+    if day < 10 and draw.random() < 0.5:
+        day += 20
+    return spell_ordinal(str(day)).upper()
+
+
 def _number(draw: random.Random, least: int = 10) -> str:
-    # Half of them below TWENTY, for the same reason.
+    # Half of them below TWENTY, which are words of their own.
     number = draw.choice((draw.randrange(least, 100), draw.randrange(10, 20)))
     return spell_cardinal(str(number)).upper()
 

@@ -149,7 +149,8 @@ def read_manifest(path: Path | str) -> list[Utterance]:
                 numbers += [number for number, _ in block]
     except (OSError, ValueError, ImportError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"manifest {manifest} cannot be read: {reason}") from error
+        hint = "; `asr prepare` writes it" if isinstance(error, FileNotFoundError) else ""
+        raise ManifestError(f"manifest {manifest} cannot be read: {reason}{hint}") from error
     if not utterances:
         raise ManifestError(f"manifest {manifest} holds no utterance; was `asr prepare` run?")
     _check_ids(manifest, utterances, numbers)

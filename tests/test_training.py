@@ -159,7 +159,7 @@ def test_killed_in_mid_epoch_and_restarted_the_weights_are_bit_for_bit_the_same(
         "trainer__max_epochs": 3,
         "checkpoint": {"every_steps": 1},
         "data__sorted_epochs": 1,
-        "augment": {"speed": [0.9, 1.1], "noise": noise},
+        "augment": {"speed": [0.9, 1.1], "noise": noise, "equalizer": 3.0},
     }
     whole = configuration(tmp_path, **shared, output_dir=str(tmp_path / "whole"))
     broken = configuration(tmp_path, **shared, output_dir=str(tmp_path / "broken"))
@@ -387,7 +387,8 @@ def test_two_devices_train_the_weights_of_one(tmp_path: Path) -> None:
             tmp_path, model=model, output_dir=str(tmp_path / f"devices{devices}")
         )
         noise = {"babble": {"probability": 0.5}}
-        config["augment"] = {**config["augment"], "noise": noise, "room": {"probability": 0.5}}
+        more = {"noise": noise, "room": {"probability": 0.5}, "equalizer": 3.0}
+        config["augment"] = {**config["augment"], **more}
         config["trainer"] |= {"devices": devices, "max_epochs": 1}
         config["trainer"]["strategy"] = "ddp" if devices > 1 else "auto"
         done = subprocess.run(

@@ -46,6 +46,9 @@ SECTIONS = (
 )
 
 
+AUGMENTATIONS = ("join", "speed", "room", "noise", "warp", "equalizer", "specaugment")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a training run consists of.
@@ -102,21 +105,12 @@ def build_parts(
     train_set = _manifests(data_options.pop("train", None), "data.train", stand_ins)
     valid_set = _manifests(data_options.pop("valid", None), "data.valid", stand_ins)
     _check_apart(train_set, valid_set)
-    start = None if expected else _start(config, "init_from", run)
-    encoder = None if expected else _start(config, "init_encoder_from", run)
+    start, encoder = (None, None) if expected else _starts(config, run)
     tokenizer = expected.tokenizer if expected else _tokenizer(config, train_set, run, start)
     augment = config["augment"]
-    check_keys(
-        augment,
-        ("join", "speed", "room", "noise", "warp", "equalizer", "specaugment"),
-        "augment",
-    )
+    check_keys(augment, AUGMENTATIONS, "augment")
     lightning.seed_everything(seed, verbose=False)
-    model = build_model(config["model"], tokenizer.vocabulary_size)
-    if start:
-        start_from(start, model, tokenizer, config["model"])
-    if encoder:
-        take_encoder(encoder, model, config["model"])
+    model = _model(config["model"], tokenizer, start, encoder)
     skip = data_options.pop("skip_infeasible", False)
     transcripts = TokenizedTranscripts.encode(train_set, tokenizer)
     feasible, transcripts = _feasible(train_set, transcripts, model, skip)
@@ -236,14 +230,29 @@ def _check_apart(train_set: Sequence[Utterance], valid_set: Sequence[Utterance])
         )
 
 
-def _start(config: Mapping[str, Any], key: str, run: RunFolder) -> Path | None:
-    folder = config.get(key)
-    if folder is not None and not isinstance(folder, str):
-        raise ConfigError(f"{key} is {folder!r}; expected a model folder, or null")
-    if folder and key != "init_from" and config.get("init_from"):
-        raise ConfigError(f"init_from and {key} are both given; expected one of them")
+def _starts(config: Mapping[str, Any], run: RunFolder) -> tuple[Path | None, Path | None]:
+    """Give the folders of the model and of the encoder that training starts from."""
+    keys = ("init_from", "init_encoder_from")
+    for key in keys:
+        if not isinstance(folder := config.get(key), str | None):
+            raise ConfigError(f"{key} is {folder!r}; expected a model folder, or null")
+    if all(config.get(key) for key in keys):
+        raise ConfigError(f"{' and '.join(keys)} are both given; expected one of them")
     # A run that goes on has weights of its own.
-    return Path(folder) if folder and not run.last_checkpoint.exists() else None
+    new = not run.last_checkpoint.exists()
+    model, encoder = (Path(config[key]) if new and config.get(key) else None for key in keys)
+    return model, encoder
+
+
+def _model(
+    config: Mapping[str, Any], tokenizer: Tokenizer, start: Path | None, encoder: Path | None
+) -> CTCModel:
+    model = build_model(config, tokenizer.vocabulary_size)
+    if start:
+        start_from(start, model, tokenizer, config)
+    if encoder:
+        take_encoder(encoder, model, config)
+    return model
 
 
 def _tokenizer(

@@ -2,8 +2,8 @@
 
 AN4's training set says most months and ordinal numbers once to four times and some never. Here 60
 synthetic speakers say all of them, and letters and digits in between, with American accents, at
-different loudness and with some noise. The texts follow from what AN4 is about (a census: names
-spelled, addresses, telephone numbers, dates of birth) and from nothing that its recordings say.
+different loudness and with some noise. Commands and kinds of entries are AN4's (names spelled,
+addresses, telephone numbers, dates of birth); months, ordinals and numbers are all there are.
 """
 
 import random

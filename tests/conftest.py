@@ -9,8 +9,8 @@ import pytest
 import torch
 from mirrors import make_archives
 
-from asr.corpora import make_spoken_corpus
-from asr.corpora.reading import SpokenSplit
+from asr.corpora.reading import SpokenSplit, read_aloud
+from asr.corpora.spoken import SPOKEN_SCRIPT
 
 # Two test processes on two cores wait for each other's threads most of the time.
 torch.set_num_threads(1)
@@ -37,7 +37,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of two splits and four synthetic speakers in LibriSpeech's layout."""
     root = tmp_path_factory.mktemp("spoken")
     splits = {"dev-clean": SpokenSplit(2, 4), "train-clean-5": SpokenSplit(2, 25)}
-    make_spoken_corpus(root, splits, jobs=1)
+    read_aloud(root, SPOKEN_SCRIPT, splits, jobs=1)
     return root / "LibriSpeech"
 
 

@@ -289,13 +289,13 @@ def test_the_spoken_corpus_is_made_once_and_then_prepared(
     from dataclasses import replace
 
     from asr.corpora import CORPORA
-    from asr.corpora.reading import SpokenSplit
-    from asr.corpora.spoken import make_spoken_corpus
+    from asr.corpora.reading import SpokenSplit, read_aloud
+    from asr.corpora.spoken import SPOKEN_SCRIPT
 
     sizes = {"train": SpokenSplit(2, 1), "dev": SpokenSplit(1, 1), "test": SpokenSplit(1, 1)}
 
     def make(root: Path) -> object:
-        return make_spoken_corpus(root, sizes, jobs=1)
+        return read_aloud(root, SPOKEN_SCRIPT, sizes, jobs=1)
 
     monkeypatch.setitem(CORPORA, "spoken", replace(CORPORA["spoken"], generate=make))
     assert prepare("spoken", tmp_path / "root", out) == 0

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.corpora.census import LETTERS, MONTHS, compose_entry, make_census_corpus, say_word
+from asr.corpora.census import CENSUS_SCRIPT, LETTERS, MONTHS, compose_entry, say_word
 from asr.corpora.reading import NOISE_DB, PEAKS, Script, SpokenSplit, read_aloud, spoken_speakers
-from asr.corpora.spoken import compose_sentence, make_spoken_corpus
+from asr.corpora.spoken import SPOKEN_SCRIPT, compose_sentence
 from asr.errors import AudioError, UsageError
 from asr.numerals import spell_ordinal
 from asr.pronunciation import pronounce
@@ -24,7 +24,7 @@ SMALL = {"train": SpokenSplit(3, 2), "test": SpokenSplit(1, 2)}
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("spoken")
-    make_spoken_corpus(root, SMALL, jobs=2)
+    read_aloud(root, SPOKEN_SCRIPT, SMALL, jobs=2)
     return root / "LibriSpeech"
 
 
@@ -37,12 +37,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_another_run_in_one_process_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
-    make_spoken_corpus(tmp_path, SMALL, jobs=1)
+    read_aloud(tmp_path, SPOKEN_SCRIPT, SMALL, jobs=1)
     assert contents(tmp_path / "LibriSpeech") == contents(corpus)
 
 
 def test_another_seed_gives_other_sentences_and_voices(corpus: Path, tmp_path: Path) -> None:
-    make_spoken_corpus(tmp_path, SMALL, seed=2, jobs=1)
+    read_aloud(tmp_path, SPOKEN_SCRIPT, SMALL, seed=2, jobs=1)
     other = contents(tmp_path / "LibriSpeech")
     assert other.keys() == contents(corpus).keys()
     assert all(data != contents(corpus)[name] for name, data in other.items())
@@ -113,21 +113,21 @@ def test_no_voice_speaks_for_two_speakers() -> None:
 
 def test_more_speakers_than_voices_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="voices for 99"):
-        make_spoken_corpus(tmp_path, {"train": SpokenSplit(100, 1)})
+        read_aloud(tmp_path, SPOKEN_SCRIPT, {"train": SpokenSplit(100, 1)})
     assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "LibriSpeech/dev-clean").mkdir(parents=True)
     with pytest.raises(UsageError, match="is there already"):
-        make_spoken_corpus(tmp_path, SMALL)
+        read_aloud(tmp_path, SPOKEN_SCRIPT, SMALL)
     assert (tmp_path / "LibriSpeech/dev-clean").is_dir()
 
 
 def test_a_speaker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     # An accent that does not exist makes the worker processes fail.
     with pytest.raises(AudioError, match="no voice 'martian"):
-        read_aloud(tmp_path, Script(compose_sentence, accents=("martian",)), SMALL, 1, 2)
+        read_aloud(tmp_path, Script(compose_sentence, accents=("martian",)), SMALL, jobs=2)
     assert not list(tmp_path.iterdir())
 
 
@@ -218,8 +218,8 @@ def test_letters_are_said_by_their_names(word: str) -> None:
 
 def test_the_census_sounds_recorded_and_its_words_have_times(tmp_path: Path) -> None:
     size = {"train": SpokenSplit(4, 6)}
-    make_census_corpus(tmp_path / "a", size, jobs=2)
-    make_census_corpus(tmp_path / "b", size, jobs=1)
+    read_aloud(tmp_path / "a", CENSUS_SCRIPT, size, jobs=2)
+    read_aloud(tmp_path / "b", CENSUS_SCRIPT, size, jobs=1)
     folder = tmp_path / "a/LibriSpeech"
     assert contents(folder) == contents(tmp_path / "b/LibriSpeech")
     for path in folder.rglob("*.ctm"):

@@ -9,6 +9,7 @@ from asr.padding import length_mask
 
 # Waves over the bands of which an equalizer's curve consists; the first is constant.
 _WAVES = 4
+# Sets its draws apart from those of other augmentations with the same seed.
 _EQUALIZER_STREAM = 8
 
 

@@ -1,12 +1,12 @@
 """Corpora by name: how to find, read and, for the spoken ones, make them."""
 
 from asr.corpora.an4 import AN4
-from asr.corpora.census import CENSUS, make_census_corpus
+from asr.corpora.census import CENSUS
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
 from asr.corpora.folder import FOLDER
 from asr.corpora.librispeech import LIBRISPEECH
 from asr.corpora.release import Part, Release
-from asr.corpora.spoken import SPOKEN, make_spoken_corpus
+from asr.corpora.spoken import SPOKEN
 
 CORPORA: dict[str, Corpus] = {
     "librispeech": LIBRISPEECH,
@@ -25,6 +25,4 @@ __all__ = [
     "ReadOptions",
     "Refusal",
     "Release",
-    "make_census_corpus",
-    "make_spoken_corpus",
 ]

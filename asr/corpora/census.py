@@ -8,23 +8,10 @@ addresses, telephone numbers, dates of birth); months, ordinals and numbers are 
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
-from asr.corpora.corpus import Corpus
-from asr.corpora.librispeech import CHARACTERS
-from asr.corpora.reading import (
-    SEED,
-    Script,
-    SpokenSpeaker,
-    SpokenSplit,
-    find_spoken_splits,
-    read_aloud,
-    read_spoken,
-)
+from asr.corpora.reading import Script, SpokenSplit, spoken_corpus
 from asr.numerals import spell_cardinal, spell_ordinal
-
-DEFAULT_SPLITS: Mapping[str, SpokenSplit] = MappingProxyType({"train": SpokenSplit(60, 8)})
 
 MONTHS = (
     *("JANUARY", "FEBRUARY", "MARCH", "APRIL", "MAY", "JUNE", "JULY", "AUGUST", "SEPTEMBER"),
@@ -33,6 +20,11 @@ MONTHS = (
 DIGITS = ("ZERO", "OH", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 COMMANDS = ("YES", "NO", "GO", "STOP", "START", "HELP", "REPEAT")
 MODES = ("ENTER", "RUBOUT", "ERASE")
+
+# Of a hundred entries, how many are of each kind; the first two have the words AN4 is short of.
+KINDS: Mapping[str, int] = MappingProxyType(
+    {"date": 32, "numbers": 18, "letters": 20, "entry": 15, "digits": 10, "command": 5}
+)
 
 # Within a sentence espeak-ng takes single letters for words ("a"), and RUBOUT for French.
 _NAMES = (
@@ -46,32 +38,6 @@ SAID: Mapping[str, str] = MappingProxyType(
 )
 
 
-def make_census_corpus(
-    root: Path | str,
-    splits: Mapping[str, SpokenSplit] = DEFAULT_SPLITS,
-    *,
-    seed: int = SEED,
-    jobs: int | None = None,
-) -> list[SpokenSpeaker]:
-    """Make the corpus as ``root/LibriSpeech``, whole or not at all.
-
-    Args:
-        root: the folder to make it in.
-        splits: size of each split by name.
-        seed: of sentences and voices.
-        jobs: processes that speak; as many as there are cores when None.
-
-    Returns:
-        The speakers in the order of their ids.
-
-    Raises:
-        UsageError, AudioError, OSError: as ``read_aloud``.
-    """
-    # Three speakers of one variant differ by pitch and speed.
-    script = Script(compose_entry, say_word, accents=("en-us",) * 3, recorded=True)
-    return read_aloud(root, script, splits, seed, jobs)
-
-
 def compose_entry(draw: random.Random) -> str:
     """Make up what somebody might say to a census.
 
@@ -81,7 +47,7 @@ def compose_entry(draw: random.Random) -> str:
     Returns:
         A date, numbers, letters, letters and numbers behind a command, digits, or a command.
     """
-    kind = draw.choices(("date", "numbers", "letters", "entry", "digits", "command"), KINDS)[0]
+    kind = draw.choices(tuple(KINDS), tuple(KINDS.values()))[0]
     if kind == "date":
         return f"{draw.choice(MONTHS)} {_day(draw)} NINETEEN {_number(draw)}"
     if kind == "numbers":
@@ -97,10 +63,6 @@ def compose_entry(draw: random.Random) -> str:
         words.append(_number(draw))
     words.append(_several(draw, DIGITS, 0, 2))
     return " ".join(filter(None, words))
-
-
-# How often each kind is said; words that AN4 is short of stand in the first two.
-KINDS = (32, 18, 20, 15, 10, 5)
 
 
 def say_word(word: str) -> str:
@@ -126,11 +88,10 @@ def _several(draw: random.Random, words: str | tuple[str, ...], least: int, most
     return " ".join(draw.choice(words) for _ in range(draw.randint(least, most)))
 
 
-CENSUS = Corpus(
-    summary="dates, numbers, letters read by espeak-ng, to train beside an4; made if DIR has none",
-    splits=find_spoken_splits,
-    read=read_spoken,
-    normalizer="librispeech",
-    characters=CHARACTERS,
-    generate=make_census_corpus,
+# Three speakers of one variant differ by pitch and speed.
+CENSUS_SCRIPT = Script(compose_entry, say_word, accents=("en-us",) * 3, recorded=True)
+CENSUS = spoken_corpus(
+    "dates, numbers, letters read by espeak-ng, to train beside an4; made if DIR has none",
+    CENSUS_SCRIPT,
+    {"train": SpokenSplit(60, 8)},
 )

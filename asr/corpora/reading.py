@@ -15,14 +15,15 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
 
 from asr.audio import resample, write_flac
-from asr.corpora.corpus import CorpusItem, ReadOptions, Refusal
-from asr.corpora.librispeech import corpus_folder, read_librispeech
+from asr.corpora.corpus import Corpus
+from asr.corpora.librispeech import CHARACTERS, corpus_folder, read_librispeech
 from asr.errors import UsageError
 from asr.files import atomic_folder, atomic_write
 from asr.resampling import Samples
@@ -122,8 +123,9 @@ def read_aloud(
     root: Path | str,
     script: Script,
     splits: Mapping[str, SpokenSplit],
-    seed: int,
-    jobs: int | None,
+    *,
+    seed: int = SEED,
+    jobs: int | None = None,
 ) -> list[SpokenSpeaker]:
     """Make a corpus as ``root/LibriSpeech``, whole or not at all.
 
@@ -293,26 +295,23 @@ def _speaker_line(speaker: SpokenSpeaker, seconds: float) -> str:
     return f"{speaker.id:<4} | {speaker.sex} | {speaker.split:<16} | {seconds / 60:5.2f} | {name}\n"
 
 
-def find_spoken_splits(root: Path) -> list[str]:
-    """List the splits of a generated corpus that are present.
+def spoken_corpus(summary: str, script: Script, splits: Mapping[str, SpokenSplit]) -> Corpus:
+    """Describe a corpus that is read aloud where there is none yet.
 
     Args:
-        root: the folder that it was made in, or its ``LibriSpeech``.
+        summary: one line for ``asr prepare --help``.
+        script: what is read.
+        splits: size of each split by name.
     """
+    return Corpus(
+        summary=summary,
+        splits=_splits_present,
+        read=read_librispeech,
+        normalizer="librispeech",
+        characters=CHARACTERS,
+        generate=partial(read_aloud, script=script, splits=splits),
+    )
+
+
+def _splits_present(root: Path) -> list[str]:
     return [split for split in SPLITS if (corpus_folder(root) / split).is_dir()]
-
-
-def read_spoken(
-    root: Path, split: str, options: ReadOptions | None = None
-) -> Iterator[CorpusItem | Refusal]:
-    """Read one split of a generated corpus, which is laid out as LibriSpeech.
-
-    Args:
-        root: as for ``find_spoken_splits``.
-        split: "train", "dev" or "test".
-        options: nothing in them concerns this corpus.
-
-    Yields:
-        As ``read_librispeech``.
-    """
-    return read_librispeech(root, split, options)

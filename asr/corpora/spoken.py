@@ -8,58 +8,12 @@ It is for demonstrations and tests: a model trained on it understands espeak-ng,
 """
 
 import random
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
 
-from asr.corpora.corpus import Corpus
-from asr.corpora.librispeech import CHARACTERS
-from asr.corpora.reading import (
-    SEED,
-    Script,
-    SpokenSpeaker,
-    SpokenSplit,
-    find_spoken_splits,
-    read_aloud,
-    read_spoken,
-)
+from asr.corpora.reading import Script, SpokenSplit, spoken_corpus
 
 COLOURS = ("RED", "GREEN", "BLUE", "WHITE")
 ROOMS = ("KITCHEN", "BEDROOM", "GARDEN")
 SEVERAL = ("TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "TEN")
-
-DEFAULT_SPLITS: Mapping[str, SpokenSplit] = MappingProxyType(
-    {"train": SpokenSplit(24, 25), "dev": SpokenSplit(4, 20), "test": SpokenSplit(4, 20)}
-)
-
-
-def make_spoken_corpus(
-    root: Path | str,
-    splits: Mapping[str, SpokenSplit] = DEFAULT_SPLITS,
-    *,
-    seed: int = SEED,
-    jobs: int | None = None,
-) -> list[SpokenSpeaker]:
-    """Make the corpus as ``root/LibriSpeech``, whole or not at all.
-
-    The same splits and seed give the same bytes, in any number of processes.
-
-    Args:
-        root: the folder to make it in.
-        splits: size of each split by name.
-        seed: of sentences and voices.
-        jobs: processes that speak; as many as there are cores when None.
-
-    Returns:
-        The speakers in the order of their ids.
-
-    Raises:
-        UsageError: ``root/LibriSpeech`` is there already; no split, an empty split, or more
-            speakers than there are voices.
-        AudioError: espeak-ng cannot be loaded.
-        OSError: nothing can be written there.
-    """
-    return read_aloud(root, Script(compose_sentence), splits, seed, jobs)
 
 
 def compose_sentence(draw: random.Random) -> str:
@@ -91,11 +45,9 @@ def compose_sentence(draw: random.Random) -> str:
     return f"{command} NOW" if manner < 0.4 else command
 
 
-SPOKEN = Corpus(
-    summary="half an hour of commands read by espeak-ng; made on the spot if DIR has none yet",
-    splits=find_spoken_splits,
-    read=read_spoken,
-    normalizer="librispeech",
-    characters=CHARACTERS,
-    generate=make_spoken_corpus,
+SPOKEN_SCRIPT = Script(compose_sentence)
+SPOKEN = spoken_corpus(
+    "half an hour of commands read by espeak-ng; made on the spot if DIR has none yet",
+    SPOKEN_SCRIPT,
+    {"train": SpokenSplit(24, 25), "dev": SpokenSplit(4, 20), "test": SpokenSplit(4, 20)},
 )

@@ -1,6 +1,6 @@
 """Models that were trained before: where training starts, or what teaches another model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,13 @@ from asr.model_folder import SavedModel, load_model
 from asr.tokenizer import Tokenizer
 
 
-def load_alike(
-    folder: Path | str, model: CTCModel, tokenizer: Tokenizer | None, where: str
-) -> SavedModel:
+def load_alike(folder: Path | str, model: CTCModel, tokenizer: Tokenizer, where: str) -> SavedModel:
     """Load a model that hears the same features and tells the same tokens of the same frames.
 
     Args:
         folder: a model folder.
         model: what it has to be like; sizes of the encoder do not matter.
-        tokenizer: the vocabulary it has to have; None: any.
+        tokenizer: the vocabulary it has to have.
         where: the place in the config that names the folder, for messages.
 
     Raises:
@@ -27,26 +25,14 @@ def load_alike(
         ModelFolderError: it cannot be read.
     """
     saved = load_model(folder)
-    there, here = _hearing(saved.model), _hearing(model)
-    if tokenizer is not None:
-        there, here = there | _vocabulary(saved.tokenizer), here | _vocabulary(tokenizer)
-    differing = [
-        f"{name} ({there[name]} there, {here[name]} here)"
-        for name in here
-        if there[name] != here[name]
-    ]
-    if not differing and tokenizer is not None and saved.tokenizer.pieces != tokenizer.pieces:
+    there = _hearing(saved.model) | _vocabulary(saved.tokenizer)
+    differing = _differing(there, _hearing(model) | _vocabulary(tokenizer))
+    if not differing and saved.tokenizer.pieces != tokenizer.pieces:
         pairs = zip(saved.tokenizer.pieces, tokenizer.pieces, strict=True)
         place, (their, our) = next(p for p in enumerate(pairs) if p[1][0] != p[1][1])
         differing = [f"token {place} ('{their}' there, '{our}' here)"]
-    if differing:
-        expected = "features and frame rate"
-        if tokenizer is not None:
-            expected = "features, frame rate and tokens (tokenizer.folder takes another model's)"
-        raise ConfigError(
-            f"{where} names {folder}, which differs in {', '.join(differing)}; expected a model of "
-            f"the same {expected}"
-        )
+    expected = "features, frame rate and tokens (tokenizer.folder takes another model's)"
+    _refuse(differing, f"{where} names {folder}", expected)
     return saved
 
 
@@ -87,7 +73,7 @@ def start_from(
         ModelFolderError: the trained one cannot be read.
     """
     saved = load_alike(folder, model, tokenizer, "init_from")
-    _check_encoder(folder, saved, config, "init_from")
+    _refuse(_encoder_differing(saved, config), f"init_from names {folder}", "encoder")
     model.load_state_dict(saved.model.state_dict())
 
 
@@ -103,24 +89,39 @@ def take_encoder(folder: Path | str, model: CTCModel, config: Mapping[str, Any])
         ConfigError: the models differ in features or encoder; names in what.
         ModelFolderError: the trained one cannot be read.
     """
-    saved = load_alike(folder, model, None, "init_encoder_from")
-    _check_encoder(folder, saved, config, "init_encoder_from")
+    saved = load_model(folder)
+    differing = _differing(_hearing(saved.model), _hearing(model))
+    differing += _encoder_differing(saved, config)
+    _refuse(differing, f"init_encoder_from names {folder}", "features and encoder")
     model.encoder.load_state_dict(saved.model.encoder.state_dict())
 
 
-def _check_encoder(
-    folder: Path | str, saved: SavedModel, config: Mapping[str, Any], where: str
-) -> None:
-    there, here = (complete_config(c)["encoder"] for c in (saved.config, config))
-    differing = [
-        f"model.encoder.{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and key not in ("dropout", "checkpoint_frames")
-    ]
+def _refuse(differing: Sequence[str], named: str, expected: str) -> None:
     if differing:
         raise ConfigError(
-            f"{where} names {folder}, which differs in {', '.join(differing)}; expected the same"
+            f"{named}, which differs in {', '.join(differing)}; expected a model of the same "
+            f"{expected}"
         )
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} ({there.get(key)!r} there, {here.get(key)!r} here)"
+        for key in dict.fromkeys([*here, *there])
+        if there.get(key) != here.get(key)
+    ]
+
+
+def _encoder_differing(saved: SavedModel, config: Mapping[str, Any]) -> list[str]:
+    there, here = (
+        {
+            f"model.encoder.{key}": value
+            for key, value in sorted(complete_config(each)["encoder"].items())
+            if key not in ("dropout", "checkpoint_frames")
+        }
+        for each in (saved.config, config)
+    )
+    return _differing(there, here)
 
 
 def _hearing(model: CTCModel) -> dict[str, Any]:

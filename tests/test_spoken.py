@@ -10,7 +10,16 @@ import pytest
 import soundfile
 
 from asr.corpora.census import CENSUS_SCRIPT, LETTERS, MONTHS, compose_entry, say_word
-from asr.corpora.reading import NOISE_DB, PEAKS, Script, SpokenSplit, read_aloud, spoken_speakers
+from asr.corpora.reading import (
+    MEN,
+    NOISE_DB,
+    PEAKS,
+    WOMEN,
+    Script,
+    SpokenSplit,
+    read_aloud,
+    spoken_speakers,
+)
 from asr.corpora.spoken import SPOKEN_SCRIPT, compose_sentence
 from asr.errors import AudioError, UsageError
 from asr.numerals import spell_ordinal
@@ -145,6 +154,14 @@ def test_speech_does_not_depend_on_what_was_spoken_before() -> None:
     alone = [synthesize("PLAY THE MUSIC", voice).waveform for voice in voices]
     for voice, waveform in reversed(list(zip(voices, alone, strict=True))):
         assert np.array_equal(synthesize("PLAY THE MUSIC", voice).waveform, waveform)
+
+
+def test_no_voice_of_the_corpora_depends_on_the_voices_before_it() -> None:
+    voices = [Voice(f"en-us+{variant}", 63, 51, 174) for variant in (*WOMEN, *MEN)]
+    first = [synthesize("OPEN THE DOOR", voice).waveform for voice in voices]
+    again = [synthesize("OPEN THE DOOR", voice).waveform for voice in reversed(voices)]
+    for voice, one, other in zip(voices, first, reversed(again), strict=True):
+        assert np.array_equal(one, other), voice.name
 
 
 def test_every_word_has_a_time_even_where_espeak_melts_two() -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from asr import __version__
 from asr.errors import ScoringError
-from asr.files import atomic_write
+from asr.files import atomic_write, reserved_folder
 from asr.manifest import Utterance
 from asr.scoring import (
     ErrorCounts,
@@ -145,14 +145,13 @@ def evaluate(
         OSError: the output folder cannot be written; this shows before the work begins.
     """
     references = _references(utterances, normalizer)
-    if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     started = time.perf_counter()
     paths = [utterance.audio_filepath for utterance in utterances]
     stream = recognizer.transcribe_many(paths, batch_seconds=batch_seconds, workers=workers)
     bar = tqdm(stream, "transcribing", len(paths), unit="utt", disable=not progress)
-    transcripts = list(bar)
+    with reserved_folder(output_dir):
+        transcripts = list(bar)
     processing_seconds = time.perf_counter() - started
     _check_order(utterances, transcripts)
     score = _score(references, utterances, transcripts, normalizer)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +61,31 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         _swap_folder(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def reserved_folder(path: Path | str | None) -> Iterator[None]:
+    """Make a folder before long work that will write into it, so that it is known to be possible.
+
+    Args:
+        path: the folder, with its parents; None: no folder.
+
+    Raises:
+        OSError: it cannot be made. If the block ends by an error, what was made and is still empty
+            is removed again.
+    """
+    made: list[Path] = []
+    if path is not None:
+        target = Path(path)
+        made = [each for each in (target, *target.parents) if not each.exists()]
+        target.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for each in made:
+                each.rmdir()
+        raise
 
 
 def _swap_folder(new: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from asr.files import atomic_folder, atomic_write
+from asr.files import atomic_folder, atomic_write, reserved_folder
 
 
 def test_a_file_is_written_with_the_folders_it_needs(tmp_path):
@@ -112,3 +112,22 @@ def test_a_swap_that_fails_brings_the_old_folder_back(tmp_path):
         place.rmdir()
     assert (folder / "x").read_text() == "old"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_reserved_folder_goes_again_where_the_work_fails(tmp_path, error):
+    (tmp_path / "old").mkdir()
+    for folder in ("old", "old/new/deep"):
+        with pytest.raises(error), reserved_folder(tmp_path / folder):
+            assert (tmp_path / folder).is_dir()
+            raise error
+        assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    with pytest.raises(error), reserved_folder(tmp_path / "kept"):
+        (tmp_path / "kept" / "result").write_text("1")
+        raise error
+    assert (tmp_path / "kept" / "result").exists()
+    with reserved_folder(tmp_path / "made"), reserved_folder(None):
+        pass
+    assert (tmp_path / "made").is_dir()
+    with pytest.raises(FileExistsError), reserved_folder(tmp_path / "kept" / "result"):
+        raise AssertionError("never reached")

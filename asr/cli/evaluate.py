@@ -64,14 +64,17 @@ def run(args: argparse.Namespace) -> int:
         0 when all audio was transcribed and the gate, if any, is kept; else 1.
     """
     use_threads(args)
+    from asr.files import reserved_folder
     from asr.manifest import read_manifest
 
     # A broken manifest shows before torch's seconds of import.
     utterances = read_manifest(args.manifest)
-    if args.report is not None:
-        # So does a folder that cannot be written.
-        Path(args.report).mkdir(parents=True, exist_ok=True)
+    # So does a folder that cannot be written.
+    with reserved_folder(args.report):
+        return _evaluate(args, utterances)
 
+
+def _evaluate(args: argparse.Namespace, utterances: "Sequence[Utterance]") -> int:
     from asr.evaluation import evaluate, format_evaluation
     from asr.scoring.intervals import bootstrap_interval
     from asr.scoring.listing import format_interval

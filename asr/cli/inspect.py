@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from asr.errors import UsageError
 
@@ -62,14 +61,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
+    from asr.files import reserved_folder
     from asr.inspection.results import write_trace
     from asr.inspection.trace import check_choice, trace_audio
     from asr.recognizer import Recognizer
 
     recognizer = Recognizer.load(args.model, device=args.device)
     check_choice(recognizer.model, args.layer, args.direction)
-    Path(args.output).mkdir(parents=True, exist_ok=True)
-    trace = trace_audio(recognizer, args.audio, MOST_SECONDS)
+    with reserved_folder(args.output):
+        trace = trace_audio(recognizer, args.audio, MOST_SECONDS)
     for warning in trace.warnings:
         print(f"asr inspect: warning: {warning}", file=sys.stderr)
     chosen = trace.choose(args.layer, args.direction)
@@ -88,16 +88,17 @@ def _summarize(args: argparse.Namespace) -> int:
     # A broken manifest shows before torch's seconds of import.
     utterances = read_manifest(args.summary)
 
+    from asr.files import reserved_folder
     from asr.inspection.report import format_summary
     from asr.inspection.results import write_summary
     from asr.inspection.summary import summarize
     from asr.recognizer import Recognizer
 
     recognizer = Recognizer.load(args.model, device=args.device)
-    Path(args.output).mkdir(parents=True, exist_ok=True)
-    summary = summarize(
-        recognizer, utterances, model=args.model, manifest=args.summary, progress=True
-    )
+    with reserved_folder(args.output):
+        summary = summarize(
+            recognizer, utterances, model=args.model, manifest=args.summary, progress=True
+        )
     for warning in summary.warnings:
         print(f"asr inspect: warning: {warning}", file=sys.stderr)
     for item in summary.left_out:

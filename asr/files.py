@@ -52,15 +52,15 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
             half-filled folder is removed first.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        _swap_folder(beside, target)
-    finally:
+    with reserved_folder(target.parent):
         shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            yield beside
+            _swap_folder(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

@@ -126,6 +126,9 @@ def test_a_reserved_folder_goes_again_where_the_work_fails(tmp_path, error):
         (tmp_path / "kept" / "result").write_text("1")
         raise error
     assert (tmp_path / "kept" / "result").exists()
+    with pytest.raises(error), atomic_folder(tmp_path / "parent" / "corpus"):
+        raise error
+    assert not (tmp_path / "parent").exists()
     with reserved_folder(tmp_path / "made"), reserved_folder(None):
         pass
     assert (tmp_path / "made").is_dir()

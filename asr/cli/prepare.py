@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--shard-mb is {args.shard_mb:g}; expected megabytes, more than 0")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is {args.jobs}; expected 1 or more")
-    if corpus.generate and not corpus.splits(args.root):
+    if corpus.generate and not args.root.is_file() and not corpus.splits(args.root):
         corpus.generate(args.root)
     if not args.root.is_dir():
         raise UsageError(f"there is no folder {args.root}; --root is where the corpus lies")

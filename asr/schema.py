@@ -37,6 +37,24 @@ def build(factory: Callable[..., T], options: Mapping[str, Any], where: str, **g
     return factory(**options, **given)
 
 
+def build_of_one(factory: Callable[..., T], value: Any, where: str, **given: Any) -> T:
+    """Call a constructor whose only option is a value in place of keys and values.
+
+    Args:
+        factory: a class or function; its first argument that is not given takes the value.
+        value: from YAML.
+        where: the value's place in the config, such as ``augment.warp``, for messages.
+        given: arguments that come from the program and not from the config.
+
+    Raises:
+        ConfigError: an impossible value.
+    """
+    parameters = inspect.signature(factory).parameters.values()
+    own = next(parameter for parameter in parameters if parameter.name not in given)
+    _check_type(value, own.annotation, where)
+    return factory(**{own.name: value}, **given)
+
+
 def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
     """Give the keyword arguments that a constructor can do without, and their values as in YAML."""
     parameters = inspect.signature(factory).parameters.values()

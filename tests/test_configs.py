@@ -248,6 +248,15 @@ def test_an_impossible_value_is_one_sentence_and_writes_nothing(override, data, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["augment.warp=[1]", "augment.warp=0.6", "augment.equalizer=loud", "augment.speed=1.1"],
+)
+def test_a_value_in_place_of_a_section_is_told_by_its_option(option, data, tmp_path, capsys):
+    assert main(["train", *tiny(data, tmp_path / "run"), option]) == 2
+    assert f"{option.partition('=')[0]} is " in capsys.readouterr().err
+
+
 def test_cfg_job_prints_the_configuration_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--cfg", "job", "recipes=spoken/demo", "trainer.max_epochs=3"]) == 0

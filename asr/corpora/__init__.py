@@ -1,8 +1,9 @@
 """Corpora by name: how to find, read and, for the spoken ones, make them."""
 
 from asr.corpora.an4 import AN4
-from asr.corpora.census import CENSUS
+from asr.corpora.census import CENSUS, SPELLING
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
+from asr.corpora.digits import SPOKEN_DIGITS
 from asr.corpora.folder import FOLDER
 from asr.corpora.librispeech import LIBRISPEECH
 from asr.corpora.release import Part, Release
@@ -14,6 +15,8 @@ CORPORA: dict[str, Corpus] = {
     "folder": FOLDER,
     "spoken": SPOKEN,
     "census": CENSUS,
+    "spelling": SPELLING,
+    "digits": SPOKEN_DIGITS,
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ from asr.data import TokenizedTranscripts
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import CompactUtterances, Utterance, read_manifest
 from asr.model import CTCModel, build_model
-from asr.schema import build, check_keys
+from asr.schema import build, build_of_one, check_keys
 from asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from asr.training.averaging import KeptWeights
 from asr.training.checkpoints import Every
@@ -159,11 +159,10 @@ def feature_augmentation(options: Mapping[str, Any], model: CTCModel) -> list[nn
     found: list[nn.Module] = []
     if (widest := options.get("warp")) is not None:
         centres = model.features.band_centres()
-        found.append(build(FrequencyWarp, {"widest": widest}, "augment.warp", centres=centres))
+        found.append(build_of_one(FrequencyWarp, widest, "augment.warp", centres=centres))
     if (deviation := options.get("equalizer")) is not None:
         unit = model.features.unit_db
-        own = {"deviation_db": deviation}
-        found.append(build(Equalizer, own, "augment.equalizer", unit_db=unit))
+        found.append(build_of_one(Equalizer, deviation, "augment.equalizer", unit_db=unit))
     if (masks := options.get("specaugment")) is not None:
         found.append(build(SpecAugment, masks, "augment.specaugment"))
     return found

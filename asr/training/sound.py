@@ -14,7 +14,7 @@ from asr.augment import (
 )
 from asr.errors import ConfigError, TokenizerError
 from asr.manifest import Utterance
-from asr.schema import build, check_keys, section
+from asr.schema import build, build_of_one, check_keys, section
 from asr.shards import is_shard_reference
 from asr.tokenizer import Tokenizer
 
@@ -29,7 +29,7 @@ def speed_perturbation(options: Mapping[str, Any]) -> SpeedPerturbation | None:
         ConfigError: an impossible value.
     """
     factors = options.get("speed")
-    return build(SpeedPerturbation, {"factors": factors}, "augment.speed") if factors else None
+    return build_of_one(SpeedPerturbation, factors, "augment.speed") if factors else None
 
 
 def sound_augmentation(

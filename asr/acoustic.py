@@ -48,7 +48,7 @@ class TorchFeatures:
 
     def normalization(self) -> RunningNormalization:
         """Begin the normalisation of a recording."""
-        return RunningNormalization(self._features.normalize)
+        return RunningNormalization(self._features.normalize, self._features.floor)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put stretches ``(T_i, F)`` behind each other; none of them make ``(0, F)``."""

@@ -12,6 +12,7 @@ from asr.mel import (
     MIN_STANDARD_DEVIATION,
     POWER_FLOOR,
     TYPICAL_STANDARD_DEVIATION,
+    floor_shape,
     frame_shape,
 )
 from asr.padding import length_mask, mask_padding
@@ -34,9 +35,13 @@ class LogMel(nn.Module):
         normalize: ``"mean"`` takes from each band its mean over the utterance's own frames and
             divides all by one constant, so that loud bands stay loud; ``"utterance"`` gives each
             band unit variance as well; ``"none"`` leaves the logarithms as they are.
+        floor_db: hides what is quieter than white noise so many decibels below the utterance: the
+            noise's mean power is added to every frame, before the logarithm, so that recordings
+            with more noise and with less look alike. None: nothing is hidden.
 
     Raises:
-        ConfigError: an unknown normalisation, or more bands than the spectrum can fill.
+        ConfigError: an unknown normalisation, an impossible floor, or more bands than the spectrum
+            can fill.
     """
 
     def __init__(
@@ -46,8 +51,13 @@ class LogMel(nn.Module):
         window_ms: float = 25.0,
         hop_ms: float = 10.0,
         normalize: str = "mean",
+        floor_db: float | None = None,
     ) -> None:
         super().__init__()
+        if floor_db is not None and not 0 < floor_db <= 100:
+            raise ConfigError(
+                f"features.floor_db is {floor_db}; expected decibels above 0 and at most 100, or null"
+            )
         if normalize not in NORMALIZATIONS:
             raise ConfigError(
                 f"features.normalize is '{normalize}'; expected one of {', '.join(NORMALIZATIONS)}"
@@ -76,6 +86,11 @@ class LogMel(nn.Module):
         self.mel = torchaudio.transforms.MelSpectrogram(
             sample_rate, self.n_fft, window, self.hop, n_mels=n_mels, center=False
         )
+        hidden = None
+        if floor_db is not None:
+            hidden = torch.from_numpy(floor_shape(filters.numpy(), floor_db))
+        self.floor: Tensor | None
+        self.register_buffer("floor", hidden, persistent=False)
         # The tables follow from the arguments; a saved model need not carry them.
         for module in self.mel.modules():
             module._non_persistent_buffers_set.update(module._buffers)
@@ -172,7 +187,7 @@ class LogMel(nn.Module):
         return torch.log(power.T.clamp_min(POWER_FLOOR))
 
     def normalized(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Normalise each utterance over its own frames, as ``normalize`` says.
+        """Normalise each utterance over its own frames, as ``normalize`` and ``floor_db`` say.
 
         Args:
             features: ``(B, T, F)`` as ``log_mel`` returns them.
@@ -181,10 +196,13 @@ class LogMel(nn.Module):
         Returns:
             ``(B, T, F)``, zero behind each utterance's end.
         """
-        if self.normalize == "none":
-            return mask_padding(features, lengths)
         mask = length_mask(lengths, features.shape[1]).unsqueeze(2)
         count = lengths.clamp_min(1).reshape(-1, 1, 1)
+        if self.floor is not None:
+            level = (features.exp() * mask).sum(dim=(1, 2), keepdim=True) / count
+            features = torch.logaddexp(features, level.log() + self.floor)
+        if self.normalize == "none":
+            return features * mask
         # Relative to the first frame a silent band is exactly 0; its mean would otherwise carry
         # a rounding error that depends on the padding and that its tiny spread blows up.
         relative = (features - features[:, :1]) * mask
@@ -200,15 +218,20 @@ class RunningNormalization:
     """The normalisation of a waveform whose log-mel features come in blocks.
 
     What it gives once all blocks were added is what ``LogMel.normalized`` gives for the whole, up
-    to rounding. So the whole must be seen before the first frame is normalised.
+    to rounding. So the whole must be seen before the first frame is normalised, and where there is
+    a floor twice, see ``again``.
 
     Args:
         normalize: as for ``LogMel``.
+        floor: ``LogMel.floor``.
     """
 
-    def __init__(self, normalize: str) -> None:
+    def __init__(self, normalize: str, floor: Tensor | None = None) -> None:
         self.normalize = normalize
         self.frames = 0
+        self._shape = floor
+        self._floor: Tensor | None = None
+        self._power = 0.0
         self._first: Tensor | None = None
         self._sums = torch.zeros(2, 1, dtype=torch.float64)
 
@@ -216,16 +239,34 @@ class RunningNormalization:
         """Take the next frames ``(T, F)`` into account."""
         if not len(log_mel):
             return
+        self.frames += len(log_mel)
+        if self._shape is not None:
+            self._power += float(log_mel.exp().sum(dim=1).double().sum())
+            return
+        log_mel = self._floored(log_mel)
         if self._first is None:
             self._first = log_mel[:1].clone()
         relative = log_mel - self._first
         sums = torch.stack([relative.sum(dim=0), relative.square().sum(dim=0)])
         # Within a block float32 is exact enough, over hours it is not.
         self._sums = self._sums + sums.cpu().double()
-        self.frames += len(log_mel)
+
+    def again(self) -> "RunningNormalization | None":
+        """Give what all blocks have to be added to once more, and what then normalises them.
+
+        Returns:
+            None where this one, to which they were added, normalises them.
+        """
+        if self._shape is None:
+            return None
+        finer = RunningNormalization(self.normalize)
+        if self.frames:
+            finer._floor = self._shape + math.log(self._power / self.frames)
+        return finer
 
     def apply(self, log_mel: Tensor) -> Tensor:
         """Normalise frames ``(T, F)`` of the waveform whose blocks were added."""
+        log_mel = self._floored(log_mel)
         if self.normalize == "none" or self._first is None:
             return log_mel
         mean, square = self._sums / self.frames
@@ -237,3 +278,6 @@ class RunningNormalization:
             spread = variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)
         normalized: Tensor = centred / spread.float().to(log_mel.device)
         return normalized
+
+    def _floored(self, log_mel: Tensor) -> Tensor:
+        return log_mel if self._floor is None else torch.logaddexp(log_mel, self._floor)

@@ -61,3 +61,18 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> NDArray[np.float32
     widths = np.diff(edges)
     falling, rising = slopes[:, 2:] / widths[1:], -slopes[:, :-2] / widths[:-1]
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def floor_shape(filters: NDArray[np.float32], floor_db: float) -> NDArray[np.float32]:
+    """Say how much white noise adds to each band beside speech with a mel power of 1 a frame.
+
+    Args:
+        filters: ``(bins, F)``, as ``mel_filters`` computes them.
+        floor_db: decibels of speech over noise, summed over all bands.
+
+    Returns:
+        ``(F,)``, natural logarithms of power: what a band takes of a flat spectrum.
+    """
+    bands = filters.sum(axis=0, dtype=np.float64)
+    shape: NDArray[np.float64] = np.log(bands / bands.sum()) - floor_db * math.log(10) / 10
+    return shape.astype(np.float32)

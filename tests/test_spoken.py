@@ -22,7 +22,6 @@ from asr.corpora.census import (
 from asr.corpora.digits import DIGITS, DIGITS_SCRIPT, compose_digit
 from asr.corpora.reading import (
     MEN,
-    NOISE_DB,
     PEAKS,
     WOMEN,
     Script,
@@ -292,4 +291,5 @@ def test_the_census_sounds_recorded_and_its_words_have_times(tmp_path: Path) -> 
         # The breath before and behind is noise alone.
         noise = np.concatenate([sound[:1500], sound[-1500:]])
         snr_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
-        assert NOISE_DB[0] - 1 < snr_db < NOISE_DB[1] + 1
+        assert CENSUS_SCRIPT.noise_db is not None
+        assert CENSUS_SCRIPT.noise_db[0] - 1 < snr_db < CENSUS_SCRIPT.noise_db[1] + 1

@@ -2,7 +2,7 @@
 
 The Free Spoken Digit Dataset has six speakers; what is a voice and what is a digit cannot be told
 from so few. Here 160 synthetic speakers, with five accents, say the same ten words at different
-loudness and with some noise.
+loudness, with more noise than any of the six has and with less.
 """
 
 import random
@@ -29,7 +29,7 @@ DIGITS_SCRIPT = Script(
     compose_digit,
     str.lower,
     accents=(*ACCENTS, "en-gb-scotland", "en-029"),
-    recorded=True,
+    noise_db=(20, 70),
 )
 SPOKEN_DIGITS = spoken_corpus(
     "single digits read by 160 voices of espeak-ng, to train beside fsdd; made if DIR has none",

@@ -56,7 +56,7 @@ class LogMel(nn.Module):
         super().__init__()
         if floor_db is not None and not 0 < floor_db <= 100:
             raise ConfigError(
-                f"features.floor_db is {floor_db}; expected decibels above 0 and at most 100, or null"
+                f"features.floor_db is {floor_db}; expected above 0 and at most 100, or null"
             )
         if normalize not in NORMALIZATIONS:
             raise ConfigError(
@@ -202,7 +202,7 @@ class LogMel(nn.Module):
             level = (features.exp() * mask).sum(dim=(1, 2), keepdim=True) / count
             features = torch.logaddexp(features, level.log() + self.floor)
         if self.normalize == "none":
-            return features * mask
+            return mask_padding(features, lengths)
         # Relative to the first frame a silent band is exactly 0; its mean would otherwise carry
         # a rounding error that depends on the padding and that its tiny spread blows up.
         relative = (features - features[:, :1]) * mask

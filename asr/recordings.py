@@ -38,6 +38,9 @@ class Normalization(Protocol):
     def add(self, log_mel: Features) -> None:
         """Take the next frames ``(T, F)`` into account."""
 
+    def again(self) -> "Normalization | None":
+        """Give what all blocks have to be added to once more, if they have to."""
+
     def apply(self, log_mel: Features) -> Features:
         """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
 
@@ -224,6 +227,10 @@ class Reader:
                 held.append(log_mel)
             if stream is not None and running.frames > most:
                 held = None
+        if (finer := running.again()) is not None:
+            for log_mel in stream.log_mel() if held is None and stream is not None else held or ():
+                finer.add(log_mel)
+            running = finer
         features = None
         if held is not None:
             features = running.apply(self._features.join(held))
@@ -285,9 +292,13 @@ class FeatureStream:
                 raise AudioError(f"{self._path} was not read to its end: interrupted")
             yield block
 
+    def log_mel(self) -> Iterator[Features]:
+        """Decode the file once more, and yield its log-mel frames ``(T_i, F)``."""
+        self.audio = self._open()
+        yield from self.features.stream(self.waveform())
+
     def blocks(self) -> Iterator[Features]:
         """Yield the normalised features ``(T_i, F)``, computed in a thread."""
-        self.audio = self._open()
         queue: Queue[Features | BaseException | None] = Queue(_BLOCKS_AHEAD)
         thread = threading.Thread(target=self._fill, args=(queue,), daemon=True)
         thread.start()
@@ -303,7 +314,7 @@ class FeatureStream:
 
     def _fill(self, queue: "Queue[Features | BaseException | None]") -> None:
         try:
-            for log_mel in self.features.stream(self.waveform()):
+            for log_mel in self.log_mel():
                 self._put(queue, self.normalization.apply(log_mel))
             self._put(queue, None)
         except BaseException as error:

@@ -11,10 +11,13 @@ from asr.tokenizer import CharacterTokenizer
 TOKENIZER = CharacterTokenizer(" ABCDE")
 
 
-def save_random(folder: Path, *, normalize: str = "mean", **encoder: object) -> CTCModel:
+def save_random(
+    folder: Path, *, normalize: str = "mean", floor_db: float | None = None, **encoder: object
+) -> CTCModel:
     """Save a small model with random weights, biases too, and give it."""
     config = {
-        "features": {"sample_rate": 8000, "n_mels": 20, "normalize": normalize},
+        "features": {"sample_rate": 8000, "n_mels": 20}
+        | {"normalize": normalize, "floor_db": floor_db},
         "encoder": {"width": 24, "channels": 4, **encoder},
     }
     torch.manual_seed(0)

@@ -56,7 +56,7 @@ FORMS = [
     {"reset": "after", "layers": 2, "bidirectional": True, "subsampling": 2, "kernel": [11, 5]},
     {"reset": "before", "layers": 4, "bidirectional": False, "normalize": "utterance"},
     {"reset": "after", "layers": 3, "bidirectional": False, "normalize": "none"},
-    {"reset": "before", "layers": 3, "bidirectional": True},
+    {"reset": "before", "layers": 3, "bidirectional": True, "floor_db": 20.0},
     {"reset": "after", "layers": 4, "bidirectional": True},
 ]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asr.errors import ConfigError
-from asr.features import LogMel
+from asr.features import LogMel, RunningNormalization
 from asr.padding import pad_sequences
 
 
@@ -101,8 +101,9 @@ def test_there_are_samples_divided_by_hop_frames(sample_rate):
 
 
 @pytest.mark.parametrize("normalize", ["mean", "utterance", "none"])
-def test_an_utterance_alone_is_as_in_a_batch_with_garbage_behind_it(normalize):
-    features = LogMel(normalize=normalize)
+@pytest.mark.parametrize("floor_db", [None, 20.0])
+def test_an_utterance_alone_is_as_in_a_batch_with_garbage_behind_it(normalize, floor_db):
+    features = LogMel(normalize=normalize, floor_db=floor_db)
     waveforms = [noise(samples, seed) for seed, samples in enumerate([16000, 159, 5003, 11111])]
     batch, sample_lengths = pad_sequences([*waveforms, noise(20000)])
     for row, samples in enumerate(sample_lengths.tolist()):
@@ -128,8 +129,55 @@ def test_silent_bands_are_the_same_alone_and_in_a_batch():
         torch.testing.assert_close(found, alone(features, waveform), atol=1e-5, rtol=1e-6)
 
 
-def test_digital_silence_gives_zeros(features):
-    assert alone(features, torch.zeros(16000)).eq(0).all()
+@pytest.mark.parametrize("floor_db", [None, 20.0])
+def test_digital_silence_gives_zeros(floor_db):
+    assert alone(LogMel(floor_db=floor_db), torch.zeros(16000)).eq(0).all()
+
+
+def test_a_floor_adds_the_mean_power_of_white_noise():
+    waveform = noise(8000)
+    power = np.exp(numpy_log_mel(waveform.numpy(), 16000, 40))
+    # Noise of variance 1, heard often enough, has the power that its formula says.
+    bands = triangular_filters(16000, 512, 40).sum(axis=0)
+    draw = np.random.default_rng(0)
+    heard = np.exp(numpy_log_mel(draw.standard_normal(800_000), 16000, 40)).mean(axis=0)
+    np.testing.assert_allclose(heard / heard.sum(), bands / bands.sum(), rtol=0.05)
+    noise_power = 10 ** (-15 / 10) * power.sum(axis=1).mean() * bands / bands.sum()
+    found = alone(LogMel(n_mels=40, normalize="none", floor_db=15.0), waveform)
+    np.testing.assert_allclose(found.numpy(), np.log(power + noise_power), atol=2e-4)
+
+
+def test_with_a_floor_loudness_does_not_matter_and_less_noise_looks_alike():
+    speech = noise(16000)
+    speech[8000:] *= 1e-3
+    hiss = torch.from_numpy(np.random.default_rng(1).standard_normal(16000).astype("float32"))
+    hiss *= speech.square().mean().sqrt()
+
+    def spread(features, decibels):
+        there, here = (alone(features, speech + 10 ** (-db / 20) * hiss) for db in decibels)
+        return float((there - here).abs().mean())
+
+    floored = LogMel(floor_db=20.0)
+    torch.testing.assert_close(
+        alone(floored, 3 * speech), alone(floored, speech), atol=1e-4, rtol=0
+    )
+    assert spread(floored, (40, 60)) < 0.1 * spread(LogMel(), (40, 60))
+
+
+@pytest.mark.parametrize("samples", [100, 8001])
+def test_a_floor_under_blocks_is_that_under_the_whole(samples):
+    features, waveform = LogMel(floor_db=20.0), noise(samples)
+    blocks = list(features.stream_log_mel(waveform.split(777)))
+    running = RunningNormalization("mean", features.floor)
+    for block in blocks:
+        running.add(block)
+    finer = running.again()
+    for block in blocks:
+        finer.add(block)
+    assert finer.again() is None
+    found = torch.cat([torch.empty(0, 80), *map(finer.apply, blocks)])
+    expected = alone(features, waveform)[: samples // 160]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_each_band_has_zero_mean_and_unit_variance_over_its_own_frames():
@@ -187,6 +235,7 @@ def test_a_saved_model_carries_no_tables(features):
         ({"normalize": "global"}, "features.normalize is 'global'; expected one of mean"),
         ({"hop_ms": 30.0}, "hop_ms 30.0 must be positive and at most window_ms 25.0"),
         ({"hop_ms": 0.0}, "hop_ms 0.0 must be positive"),
+        ({"floor_db": 0.0}, "floor_db is 0.0; expected above 0 and at most 100, or null"),
         ({"n_mels": 0}, "n_mels is 0; expected 1 or more"),
         ({"sample_rate": 8000, "n_mels": 128}, "bands hold no spectral bin at 8000 Hz"),
     ],

@@ -13,6 +13,7 @@ import torch
 from exported_models import save_random
 from golden.voice import SAMPLE_RATE, speak_tones
 
+import asr.recordings
 import asr.runtime.acoustic
 from asr import Recognizer
 from asr.audio import write_flac
@@ -31,7 +32,7 @@ from asr.windows import Chunking
 
 FORMS = [
     {"layers": 2, "bidirectional": True, "reset": "after"},
-    {"layers": 2, "bidirectional": False, "reset": "before"},
+    {"layers": 2, "bidirectional": False, "reset": "before", "floor_db": 20.0},
 ]
 
 
@@ -60,13 +61,15 @@ def models(request, tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("normalize", ["mean", "utterance", "none"])
-def test_features_are_those_of_torch(normalize):
+@pytest.mark.parametrize("floor_db", [None, 15.0])
+def test_features_are_those_of_torch(normalize, floor_db):
     config = {
         "sample_rate": 8000,
         "n_mels": 20,
         "window_ms": 25.0,
         "hop_ms": 10.0,
         "normalize": normalize,
+        "floor_db": floor_db,
     }
     own, other = ArrayFeatures(config), LogMel(**config)
     for samples in (79, 80, 161, 30000):
@@ -76,6 +79,11 @@ def test_features_are_those_of_torch(normalize):
         parts = list(own.stream(blocks))
         for part in parts:
             running.add(part)
+        if (finer := running.again()) is not None:
+            for part in parts:
+                finer.add(part)
+            running = finer
+        assert (finer is None) == (floor_db is None)
         expected, _ = other(torch.from_numpy(wave)[None], torch.tensor([samples]))
         found = running.apply(own.join(parts))
         np.testing.assert_allclose(found, expected[0, : samples // 80], atol=2e-4)
@@ -100,6 +108,15 @@ def test_transcripts_are_those_of_torch(models, audio, backend):
         np.testing.assert_allclose(
             exported.log_probs(path), trained.log_probs(path), atol=1e-4, rtol=0
         )
+
+
+def test_features_that_are_not_held_are_computed_again(models, audio, monkeypatch):
+    recognizers = [Recognizer.load(models[0]), ExportedRecognizer(models[1], "onnx", 1)]
+    expected = [[own.log_probs(path) for path in audio] for own in recognizers]
+    monkeypatch.setattr(asr.recordings, "HELD_SECONDS", 0.5)
+    for own, wanted in zip(recognizers, expected, strict=True):
+        for path, rows in zip(audio, wanted, strict=True):
+            np.testing.assert_allclose(own.log_probs(path), rows, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("chunking", [Chunking(1.0), Chunking(0.3), Chunking(2.0, 0.5)])

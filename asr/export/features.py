@@ -38,6 +38,8 @@ def add_features(graph: Graph, features: LogMel, waveforms: str, lengths: str) -
     log_mel = graph.add("Log", graph.add("Clip", kept, graph.constant(POWER_FLOOR)))
     counts = graph.add("Div", lengths, hop)
     mask = add_mask(graph, counts, most)
+    if features.floor is not None:
+        log_mel = _floored(graph, features.floor, log_mel, counts, mask)
     return _normalized(graph, features.normalize, log_mel, counts, mask), counts
 
 
@@ -61,6 +63,17 @@ def _power(graph: Graph, features: LogMel, waveforms: str) -> str:
     real, imaginary = graph.add_node("Split", [spectrum], 2, axis=1)
     squares = [graph.add("Mul", part, part) for part in (real, imaginary)]
     return graph.add("Transpose", graph.add("Add", *squares), perm=[0, 2, 1])
+
+
+def _floored(graph: Graph, floor: object, log_mel: str, counts: str, mask: str) -> str:
+    """Add the power of noise as loud as the floor is below the utterance's own frames."""
+    own = graph.add("Cast", graph.add("Unsqueeze", mask, graph.integers(2)), to=TensorProto.FLOAT)
+    power = graph.add("Exp", log_mel)
+    total = graph.add("ReduceSum", graph.add("Mul", power, own), graph.integers(1, 2), keepdims=1)
+    count = graph.add("Cast", graph.add("Max", counts, graph.integers(1)), to=TensorProto.FLOAT)
+    level = graph.add("Div", total, graph.add("Unsqueeze", count, graph.integers(1, 2)))
+    shape = graph.weight("floor", np.exp(_array(floor)), exact=True)
+    return graph.add("Log", graph.add("Add", power, graph.add("Mul", level, shape)))
 
 
 def _normalized(graph: Graph, normalize: str, log_mel: str, counts: str, mask: str) -> str:

@@ -11,6 +11,7 @@ from asr.mel import (
     MIN_STANDARD_DEVIATION,
     POWER_FLOOR,
     TYPICAL_STANDARD_DEVIATION,
+    floor_shape,
     frame_shape,
     mel_filters,
 )
@@ -24,7 +25,8 @@ class ArrayFeatures:
     """Computes features as arrays.
 
     Args:
-        config: the arguments of ``asr.features.LogMel``, all of them.
+        config: the arguments of ``asr.features.LogMel``, all of them; models of old may lack
+            ``floor_db``.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -34,6 +36,8 @@ class ArrayFeatures:
         self._shape = frame_shape(self.sample_rate, config["window_ms"], config["hop_ms"])
         self.hop = self._shape.hop
         self._filters = mel_filters(self.sample_rate, self._shape.n_fft, self.n_mels)
+        floor_db = config.get("floor_db")
+        self._floor = None if floor_db is None else floor_shape(self._filters, float(floor_db))
         # Hann's window over a whole period, as for spectra of periodic signals.
         steps = np.arange(self._shape.window) / self._shape.window
         self._window = (0.5 - 0.5 * np.cos(2 * np.pi * steps)).astype(np.float32)
@@ -69,7 +73,7 @@ class ArrayFeatures:
 
     def normalization(self) -> "ArrayNormalization":
         """Begin the normalisation of a recording."""
-        return ArrayNormalization(self.normalize)
+        return ArrayNormalization(self.normalize, self._floor)
 
     def join(self, parts: Sequence[Frames]) -> Frames:
         """Put stretches ``(T_i, F)`` behind each other; none of them make ``(0, F)``."""
@@ -83,11 +87,15 @@ class ArrayNormalization:
 
     Args:
         normalize: as for ``asr.features.LogMel``.
+        floor: ``(F,)``, as ``asr.mel.floor_shape`` gives it.
     """
 
-    def __init__(self, normalize: str) -> None:
+    def __init__(self, normalize: str, floor: Frames | None = None) -> None:
         self.normalize = normalize
         self.frames = 0
+        self._shape = floor
+        self._floor: Frames | None = None
+        self._power = 0.0
         self._first: Frames | None = None
         self._sums: NDArray[np.float64] = np.zeros((2, 1))
 
@@ -95,14 +103,32 @@ class ArrayNormalization:
         """Take the next frames ``(T, F)`` into account."""
         if not len(log_mel):
             return
+        self.frames += len(log_mel)
+        if self._shape is not None:
+            self._power += float(np.exp(log_mel).sum(dtype=np.float64))
+            return
+        log_mel = self._floored(log_mel)
         if self._first is None:
             self._first = log_mel[:1].copy()
         relative = (log_mel - self._first).astype(np.float64)
         self._sums = self._sums + np.stack([relative.sum(axis=0), np.square(relative).sum(axis=0)])
-        self.frames += len(log_mel)
+
+    def again(self) -> "ArrayNormalization | None":
+        """Give what all blocks have to be added to once more, and what then normalises them.
+
+        Returns:
+            None where this one, to which they were added, normalises them.
+        """
+        if self._shape is None:
+            return None
+        finer = ArrayNormalization(self.normalize)
+        if self.frames:
+            finer._floor = self._shape + np.float32(np.log(self._power / self.frames))
+        return finer
 
     def apply(self, log_mel: Frames) -> Frames:
         """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
+        log_mel = self._floored(log_mel)
         if self.normalize == "none" or self._first is None:
             return log_mel
         mean, square = self._sums / self.frames
@@ -114,3 +140,9 @@ class ArrayNormalization:
             spread = np.maximum(np.sqrt(variance), MIN_STANDARD_DEVIATION)
         normalized: Frames = centred / spread.astype(np.float32)
         return normalized
+
+    def _floored(self, log_mel: Frames) -> Frames:
+        if self._floor is None:
+            return log_mel
+        floored: Frames = np.logaddexp(log_mel, self._floor)
+        return floored

@@ -1,6 +1,5 @@
 """The spoken corpus: the same every time, laid out as LibriSpeech, with true word times."""
 
-import json
 import random
 import re
 from pathlib import Path
@@ -10,15 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.cli import main
-from asr.corpora.census import (
-    CENSUS_SCRIPT,
-    LETTERS,
-    MONTHS,
-    compose_entry,
-    compose_spelling,
-    say_word,
-)
+from asr.corpora.census import CENSUS_SCRIPT, LETTERS, MONTHS, compose_entry, say_word
 from asr.corpora.digits import DIGITS, DIGITS_SCRIPT, compose_digit
 from asr.corpora.reading import (
     MEN,
@@ -232,27 +223,6 @@ def test_the_census_says_all_dates_and_letters_and_nothing_else() -> None:
     # Letters, months, ordinals but their tens, cardinals with OH and tens, and ten commands.
     assert len(words) == 26 + 12 + 21 + 29 + 10
     assert all(1 <= len(entry.split()) <= 10 for entry in entries)
-
-
-def test_spelling_has_the_words_of_the_census_and_is_mostly_letters() -> None:
-    draw = random.Random(0)
-    spelled = [word for _ in range(20_000) for word in compose_spelling(draw).split()]
-    census = [word for _ in range(20_000) for word in compose_entry(draw).split()]
-    assert set(spelled) == set(census)
-    shares = [sum(word in LETTERS for word in words) / len(words) for words in (census, spelled)]
-    assert shares[0] < 0.5 < 0.7 < shares[1]
-
-
-def test_corpora_that_are_heard_together_share_no_speaker_and_no_utterance(tmp_path: Path) -> None:
-    manifests = []
-    for name in ("census", "spelling"):
-        root = tmp_path / name
-        assert main(["prepare", name, "--root", str(root), "-o", str(root)]) == 0
-        manifests.append([json.loads(line) for line in open_lines(root / "train.jsonl")])
-    for key in ("id", "speaker"):
-        first, second = ({entry[key] for entry in entries} for entries in manifests)
-        assert not first & second
-    assert [len({e["speaker"] for e in entries}) for entries in manifests] == [60, 60]
 
 
 def test_every_digit_is_said_in_every_accent(tmp_path: Path) -> None:

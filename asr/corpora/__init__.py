@@ -1,7 +1,7 @@
 """Corpora by name: how to find, read and, for the spoken ones, make them."""
 
 from asr.corpora.an4 import AN4
-from asr.corpora.census import CENSUS, SPELLING
+from asr.corpora.census import CENSUS
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
 from asr.corpora.digits import SPOKEN_DIGITS
 from asr.corpora.folder import FOLDER
@@ -15,7 +15,6 @@ CORPORA: dict[str, Corpus] = {
     "folder": FOLDER,
     "spoken": SPOKEN,
     "census": CENSUS,
-    "spelling": SPELLING,
     "digits": SPOKEN_DIGITS,
 }
 

@@ -8,7 +8,6 @@ addresses, telephone numbers, dates of birth); months, ordinals and numbers are 
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from asr.corpora.reading import Script, SpokenSplit, spoken_corpus
@@ -26,10 +25,6 @@ MODES = ("ENTER", "RUBOUT", "ERASE")
 KINDS: Mapping[str, int] = MappingProxyType(
     {"date": 32, "numbers": 18, "letters": 20, "entry": 15, "digits": 10, "command": 5}
 )
-# Two thirds of AN4's words are letters, and C, V, Z, Q, X and J are rare there.
-SPELLING_KINDS: Mapping[str, int] = MappingProxyType(
-    {"letters": 55, "entry": 20, "date": 10, "digits": 10, "command": 5}
-)
 
 # Within a sentence espeak-ng takes single letters for words ("a"), and RUBOUT for French.
 _NAMES = (
@@ -43,17 +38,16 @@ SAID: Mapping[str, str] = MappingProxyType(
 )
 
 
-def compose_entry(draw: random.Random, kinds: Mapping[str, int] = KINDS) -> str:
+def compose_entry(draw: random.Random) -> str:
     """Make up what somebody might say to a census.
 
     Args:
         draw: the source of all choices.
-        kinds: how often each kind of entry comes, relative to the others.
 
     Returns:
         A date, numbers, letters, letters and numbers behind a command, digits, or a command.
     """
-    kind = draw.choices(tuple(kinds), tuple(kinds.values()))[0]
+    kind = draw.choices(tuple(KINDS), tuple(KINDS.values()))[0]
     if kind == "date":
         return f"{draw.choice(MONTHS)} {_day(draw)} NINETEEN {_number(draw)}"
     if kind == "numbers":
@@ -69,11 +63,6 @@ def compose_entry(draw: random.Random, kinds: Mapping[str, int] = KINDS) -> str:
         words.append(_number(draw))
     words.append(_several(draw, DIGITS, 0, 2))
     return " ".join(filter(None, words))
-
-
-def compose_spelling(draw: random.Random) -> str:
-    """Make up an entry that is mostly letters, other things as ``compose_entry``."""
-    return compose_entry(draw, SPELLING_KINDS)
 
 
 def say_word(word: str) -> str:
@@ -105,10 +94,4 @@ CENSUS = spoken_corpus(
     "dates, numbers, letters read by espeak-ng, to train beside an4; made if DIR has none",
     CENSUS_SCRIPT,
     {"train": SpokenSplit(60, 8)},
-)
-SPELLING = spoken_corpus(
-    "mostly letters, else as census and by other voices, to train beside an4; made if DIR has none",
-    replace(CENSUS_SCRIPT, compose=compose_spelling, first_speaker=2001),
-    {"train": SpokenSplit(60, 8)},
-    seed=2,
 )

@@ -71,14 +71,12 @@ class Script:
         accents: espeak-ng's names; a variant of a voice is taken once with each.
         noise_db: from how many decibels of speech over white noise to how many, so that it sounds
             recorded, some louder than others; None: clean, at espeak-ng's own loudness.
-        first_speaker: id of the first; corpora that are heard together share none.
     """
 
     compose: Callable[[random.Random], str]
     say: Callable[[str], str] = str
     accents: tuple[str, ...] = ACCENTS
     noise_db: tuple[float, float] | None = None
-    first_speaker: int = 1001
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def read_aloud(
     target = Path(root) / "LibriSpeech"
     if target.exists():
         raise UsageError(f"{target} is there already; name another folder, or delete it first")
-    speakers = spoken_speakers(splits, seed, script.accents, script.first_speaker)
+    speakers = spoken_speakers(splits, seed, script.accents)
     with atomic_folder(target) as folder:
         chapters = [
             _chapter(speaker, folder, splits[speaker.split].utterances, seed, script)
@@ -167,10 +165,7 @@ def read_aloud(
 
 
 def spoken_speakers(
-    splits: Mapping[str, SpokenSplit],
-    seed: int = SEED,
-    accents: Sequence[str] = ACCENTS,
-    first_speaker: int = Script.first_speaker,
+    splits: Mapping[str, SpokenSplit], seed: int = SEED, accents: Sequence[str] = ACCENTS
 ) -> list[SpokenSpeaker]:
     """Choose a distinct voice for each speaker; every third is a woman's.
 
@@ -178,7 +173,6 @@ def spoken_speakers(
         splits: as for ``read_aloud``.
         seed: shuffles who is heard in which split, and draws pitch, liveliness and speed.
         accents: with each of which a variant is taken once.
-        first_speaker: id of the first speaker.
 
     Returns:
         The speakers, split by split.
@@ -203,7 +197,7 @@ def spoken_speakers(
             pitch_range=draw.randrange(35, 76),
             words_per_minute=draw.randrange(140, 201),
         )
-        speakers.append(SpokenSpeaker(str(first_speaker + number), sex, split, voice))
+        speakers.append(SpokenSpeaker(str(1001 + number), sex, split, voice))
     return speakers
 
 
@@ -302,16 +296,13 @@ def _speaker_line(speaker: SpokenSpeaker, seconds: float) -> str:
     return f"{speaker.id:<4} | {speaker.sex} | {speaker.split:<16} | {seconds / 60:5.2f} | {name}\n"
 
 
-def spoken_corpus(
-    summary: str, script: Script, splits: Mapping[str, SpokenSplit], *, seed: int = SEED
-) -> Corpus:
+def spoken_corpus(summary: str, script: Script, splits: Mapping[str, SpokenSplit]) -> Corpus:
     """Describe a corpus that is read aloud where there is none yet.
 
     Args:
         summary: one line for ``asr prepare --help``.
         script: what is read.
         splits: size of each split by name.
-        seed: of sentences and voices.
     """
     return Corpus(
         summary=summary,
@@ -319,7 +310,7 @@ def spoken_corpus(
         read=read_librispeech,
         normalizer="librispeech",
         characters=CHARACTERS,
-        generate=partial(read_aloud, script=script, splits=splits, seed=seed),
+        generate=partial(read_aloud, script=script, splits=splits),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from asr import __version__
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
@@ -50,6 +51,7 @@ def save_model(
     config: Mapping[str, Any],
     notes: Mapping[str, Any] | None = None,
     decoder: DecoderOptions = DEFAULT_OPTIONS,
+    half: bool = False,
 ) -> None:
     """Write a model folder: config, vocabulary and weights, whole or not at all.
 
@@ -60,9 +62,12 @@ def save_model(
         config: what ``build_model`` made the model from.
         notes: facts about the training, plain values.
         decoder: how to decode where a user does not say otherwise.
+        half: whether weights are rounded to float16, which takes half the space; they are computed
+            with in float32 all the same.
 
     Raises:
-        ModelFolderError: the folder exists and holds other things than a model.
+        ModelFolderError: the folder exists and holds other things than a model; a weight is too
+            large for float16.
     """
     folder = Path(folder)
     # Replacing another folder would delete whatever lies in it.
@@ -74,6 +79,8 @@ def save_model(
     with atomic_folder(folder) as place:
         tokenizer.save(place)
         weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+        if half:
+            weights = {name: _rounded(name, value) for name, value in weights.items()}
         # Safetensors' own writer makes files that only their owner may read.
         with atomic_write(place / WEIGHTS_NAME, "wb") as stream:
             stream.write(safetensors.torch.save(weights))
@@ -90,6 +97,18 @@ def save_model(
             "training": dict(notes or {}),
         }
         write_config(place, content)
+
+
+def _rounded(name: str, weight: Tensor) -> Tensor:
+    if not weight.is_floating_point():
+        return weight
+    rounded = weight.half()
+    if not bool(rounded.isfinite().all()):
+        raise ModelFolderError(
+            f"'{name}' has a weight of {float(weight.abs().max()):g}, too large for float16; save "
+            "the model with checkpoint.half=false"
+        )
+    return rounded
 
 
 def load_model(folder: Path | str) -> SavedModel:

@@ -18,7 +18,7 @@ import asr.windows
 from asr.audio import write_flac
 from asr.errors import AudioError, ModelFolderError, UsageError
 from asr.model import build_model, complete_config
-from asr.model_folder import load_model
+from asr.model_folder import load_model, save_model
 from asr.recognizer import Recognizer, TranscribeOptions
 from asr.tokenizer import CharacterTokenizer, train_tokenizer
 from asr.windows import Chunking
@@ -310,6 +310,16 @@ def test_a_saved_model_is_the_same_when_loaded(tmp_path, spoken, kind):
     assert loaded.transcribe(spoken[0]) == saved.transcribe(spoken[0])
     assert loaded.tokenizer.tokens == tokenizer.tokens
     assert (loaded.config, loaded.notes) == (complete_config(config), {"wer": 7.5})
+
+
+def test_a_weight_too_large_for_float16_is_told_and_nothing_written(tmp_path):
+    tokenizer = train_tokenizer("characters", ["A BAD CAB"], 0)
+    model = build_model(CONFIG, tokenizer.vocabulary_size)
+    with torch.no_grad():
+        model.head.bias[1] = 1e5
+    with pytest.raises(ModelFolderError, match=r"'head.bias' has a weight of 100000, too large"):
+        save_model(tmp_path / "model", model, tokenizer, CONFIG, half=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_folder_can_be_moved_and_saved_over(folder):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny_training
 import torch
+from safetensors.numpy import load_file
 from tiny_training import weights
 
 from asr.audio import write_flac
@@ -22,6 +23,7 @@ from asr.data.batch import Example
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance, write_manifest
 from asr.model import build_model
+from asr.model_folder import load_model
 from asr.recognizer import Recognizer
 from asr.tokenizer import CharacterTokenizer
 from asr.training import train
@@ -109,6 +111,18 @@ def test_without_validation_the_last_epoch_is_exported_and_nothing_else_changes(
     assert "dev WER" not in capsys.readouterr().out
     first, second = ((r.model / "model.safetensors").read_bytes() for r in (with_dev, without))
     assert first == second
+
+
+def test_half_a_model_is_the_model_rounded(tmp_path: Path) -> None:
+    whole = train(configuration(tmp_path)).model / "model.safetensors"
+    half = configuration(tmp_path, checkpoint={"half": True}, output_dir=str(tmp_path / "half"))
+    folder = train(half).model
+    assert whole.stat().st_size > 1.8 * (folder / "model.safetensors").stat().st_size
+    expected, found = load_file(whole), load_model(folder).model.state_dict()
+    assert expected.keys() == found.keys()
+    for name, weight in found.items():
+        assert weight.dtype == torch.float32
+        assert np.array_equal(weight, expected[name].astype(np.float16).astype(np.float32))
 
 
 def test_bfloat16_is_chosen_where_the_processor_has_it(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Every:
         every_minutes: no more than so many minutes between them; None for no such limit.
         choose: which epoch's model becomes ``model/``: "best", that of the lowest validation WER,
             or "last".
+        half: whether its weights are rounded to float16, so that it takes half the space.
 
     Raises:
         ConfigError: a number that is too small, or another choice.
@@ -39,6 +40,7 @@ class Every:
     every_steps: int = 500
     every_minutes: float | None = 10.0
     choose: str = "best"
+    half: bool = False
 
     def __post_init__(self) -> None:
         if self.every_steps < 1:

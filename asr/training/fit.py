@@ -109,7 +109,8 @@ def _checkpoints(
         notes = {"name": config["name"], "seed": config["seed"], **facts}
         module = parts.module
         decoder = DEFAULT_OPTIONS if module.guide is None else module.guide.decoder_options
-        save_model(folder, module.result, parts.tokenizer, config["model"], notes, decoder)
+        half = parts.every.half
+        save_model(folder, module.result, parts.tokenizer, config["model"], notes, decoder, half)
 
     return Checkpoints(run, parts.every, preemption, export)
 

@@ -3,7 +3,6 @@
 from asr.corpora.an4 import AN4
 from asr.corpora.census import CENSUS
 from asr.corpora.corpus import Corpus, CorpusItem, RawAudio, ReadOptions, Refusal
-from asr.corpora.digits import SPOKEN_DIGITS
 from asr.corpora.folder import FOLDER
 from asr.corpora.librispeech import LIBRISPEECH
 from asr.corpora.release import Part, Release
@@ -15,7 +14,6 @@ CORPORA: dict[str, Corpus] = {
     "folder": FOLDER,
     "spoken": SPOKEN,
     "census": CENSUS,
-    "digits": SPOKEN_DIGITS,
 }
 
 __all__ = [

@@ -89,7 +89,7 @@ def _several(draw: random.Random, words: str | tuple[str, ...], least: int, most
 
 
 # Three speakers of one variant differ by pitch and speed.
-CENSUS_SCRIPT = Script(compose_entry, say_word, accents=("en-us",) * 3, noise_db=(25, 40))
+CENSUS_SCRIPT = Script(compose_entry, say_word, accents=("en-us",) * 3, recorded=True)
 CENSUS = spoken_corpus(
     "dates, numbers, letters read by espeak-ng, to train beside an4; made if DIR has none",
     CENSUS_SCRIPT,

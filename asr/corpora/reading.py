@@ -43,8 +43,9 @@ MEN = (
 )
 ACCENTS = ("en-us", "en", "en-gb-x-rp")
 
-# The highest sample of what is to sound recorded.
+# Of recordings that are to sound recorded: the highest sample, and decibels of speech over noise.
 PEAKS = (0.1, 0.5)
+NOISE_DB = (25.0, 40.0)
 
 SPEAKERS_HEADER = """\
 ; Some pipe(|) separated metadata about the speakers of the corpus.
@@ -69,14 +70,13 @@ class Script:
         compose: makes up a transcript.
         say: writes a word of it so that espeak-ng says it as people do.
         accents: espeak-ng's names; a variant of a voice is taken once with each.
-        noise_db: from how many decibels of speech over white noise to how many, so that it sounds
-            recorded, some louder than others; None: clean, at espeak-ng's own loudness.
+        recorded: whether loudness differs and noise is added, as in recordings.
     """
 
     compose: Callable[[random.Random], str]
     say: Callable[[str], str] = str
     accents: tuple[str, ...] = ACCENTS
-    noise_db: tuple[float, float] | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,8 +254,8 @@ def _read_chapter(chapter: _Chapter) -> float:
         # Recorded sentences begin and end with a breath of silence; espeak-ng's do not.
         pauses = [round(draw.uniform(0.1, 0.3) * SAMPLE_RATE) for _ in range(2)]
         waveform = np.pad(waveform, (pauses[0], pauses[1]))
-        if chapter.script.noise_db:
-            waveform = _recorded(waveform, draw, chapter.script.noise_db)
+        if chapter.script.recorded:
+            waveform = _recorded(waveform, draw)
         write_flac(chapter.folder / f"{identity}.flac", waveform, SAMPLE_RATE)
         samples += len(waveform)
         lines.append(f"{identity} {sentence}\n")
@@ -270,12 +270,12 @@ def _read_chapter(chapter: _Chapter) -> float:
     return samples / SAMPLE_RATE
 
 
-def _recorded(waveform: Samples, draw: random.Random, noise_db: tuple[float, float]) -> Samples:
+def _recorded(waveform: Samples, draw: random.Random) -> Samples:
     import numpy as np
 
     louder = waveform * (draw.uniform(*PEAKS) / max(1e-6, float(np.abs(waveform).max())))
     noise = np.random.default_rng(draw.getrandbits(32)).standard_normal(len(waveform))
-    level = np.sqrt(np.mean(louder.astype(np.float64) ** 2)) * 10 ** (-draw.uniform(*noise_db) / 20)
+    level = np.sqrt(np.mean(louder.astype(np.float64) ** 2)) * 10 ** (-draw.uniform(*NOISE_DB) / 20)
     noisy: Samples = (louder + level * noise).astype(np.float32)
     return noisy
 

@@ -228,7 +228,8 @@ class Reader:
             if stream is not None and running.frames > most:
                 held = None
         if (finer := running.again()) is not None:
-            for log_mel in stream.log_mel() if held is None and stream is not None else held or ():
+            seen = stream.log_mel() if stream is not None and held is None else held
+            for log_mel in seen or ():
                 finer.add(log_mel)
             running = finer
         features = None

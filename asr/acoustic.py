@@ -48,7 +48,10 @@ class TorchFeatures:
 
     def normalization(self) -> RunningNormalization:
         """Begin the normalisation of a recording."""
-        return RunningNormalization(self._features.normalize, self._features.floor)
+        floor = self._features.floor
+        return RunningNormalization(
+            self._features.normalize, None if floor is None else floor.cpu().numpy()
+        )
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put stretches ``(T_i, F)`` behind each other; none of them make ``(0, F)``."""

@@ -15,6 +15,7 @@ from asr.mel import (
     floor_shape,
     frame_shape,
 )
+from asr.normalization import Array, BlockNormalization
 from asr.padding import length_mask, mask_padding
 
 NORMALIZATIONS = ("mean", "utterance", "none")
@@ -214,70 +215,22 @@ class LogMel(nn.Module):
         return centred / variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)
 
 
-class RunningNormalization:
-    """The normalisation of a waveform whose log-mel features come in blocks.
+class RunningNormalization(BlockNormalization[Tensor]):
+    """The normalisation of tensors ``(T, F)`` that come in blocks, on any device."""
 
-    What it gives once all blocks were added is what ``LogMel.normalized`` gives for the whole, up
-    to rounding. So the whole must be seen before the first frame is normalised, and where there is
-    a floor twice, see ``again``.
+    def _like(self, values: Array, frames: Tensor) -> Tensor:
+        return torch.from_numpy(values).to(frames.device, torch.float32)
 
-    Args:
-        normalize: as for ``LogMel``.
-        floor: ``LogMel.floor``.
-    """
+    def _copy(self, frames: Tensor) -> Tensor:
+        return frames.clone()
 
-    def __init__(self, normalize: str, floor: Tensor | None = None) -> None:
-        self.normalize = normalize
-        self.frames = 0
-        self._shape = floor
-        self._floor: Tensor | None = None
-        self._power = 0.0
-        self._first: Tensor | None = None
-        self._sums = torch.zeros(2, 1, dtype=torch.float64)
+    def _power(self, log_mel: Tensor) -> float:
+        return float(log_mel.exp().sum(dim=1).double().sum())
 
-    def add(self, log_mel: Tensor) -> None:
-        """Take the next frames ``(T, F)`` into account."""
-        if not len(log_mel):
-            return
-        self.frames += len(log_mel)
-        if self._shape is not None:
-            self._power += float(log_mel.exp().sum(dim=1).double().sum())
-            return
-        log_mel = self._floored(log_mel)
-        if self._first is None:
-            self._first = log_mel[:1].clone()
-        relative = log_mel - self._first
+    def _moments(self, relative: Tensor) -> Array:
         sums = torch.stack([relative.sum(dim=0), relative.square().sum(dim=0)])
-        # Within a block float32 is exact enough, over hours it is not.
-        self._sums = self._sums + sums.cpu().double()
+        moments: Array = sums.cpu().double().numpy()
+        return moments
 
-    def again(self) -> "RunningNormalization | None":
-        """Give what all blocks have to be added to once more, and what then normalises them.
-
-        Returns:
-            None where this one, to which they were added, normalises them.
-        """
-        if self._shape is None:
-            return None
-        finer = RunningNormalization(self.normalize)
-        if self.frames:
-            finer._floor = self._shape + math.log(self._power / self.frames)
-        return finer
-
-    def apply(self, log_mel: Tensor) -> Tensor:
-        """Normalise frames ``(T, F)`` of the waveform whose blocks were added."""
-        log_mel = self._floored(log_mel)
-        if self.normalize == "none" or self._first is None:
-            return log_mel
-        mean, square = self._sums / self.frames
-        centred = log_mel - self._first - mean.float().to(log_mel.device)
-        if self.normalize == "mean":
-            spread = torch.full_like(mean, TYPICAL_STANDARD_DEVIATION)
-        else:
-            variance = (square - mean.square()).clamp_min(0.0)
-            spread = variance.sqrt().clamp_min(MIN_STANDARD_DEVIATION)
-        normalized: Tensor = centred / spread.float().to(log_mel.device)
-        return normalized
-
-    def _floored(self, log_mel: Tensor) -> Tensor:
-        return log_mel if self._floor is None else torch.logaddexp(log_mel, self._floor)
+    def _noisy(self, log_mel: Tensor, floor: Tensor) -> Tensor:
+        return torch.logaddexp(log_mel, floor)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from asr.audio import AudioStream, probe_audio, stream_audio
 from asr.errors import AudioError
+from asr.normalization import BlockNormalization
 from asr.resampling import Samples
 
 # Features of recordings up to this length stay in memory (8 MB a quarter of an hour and 20 bands);
@@ -28,23 +29,6 @@ SPLIT = "split"
 Features = Any
 
 
-class Normalization(Protocol):
-    """The normalisation of a recording whose log-mel features come in blocks."""
-
-    @property
-    def frames(self) -> int:
-        """Frames added so far."""
-
-    def add(self, log_mel: Features) -> None:
-        """Take the next frames ``(T, F)`` into account."""
-
-    def again(self) -> "Normalization | None":
-        """Give what all blocks have to be added to once more, if they have to."""
-
-    def apply(self, log_mel: Features) -> Features:
-        """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
-
-
 class FeatureMaker(Protocol):
     """Computes a model's features, in whatever library the model runs."""
 
@@ -59,7 +43,7 @@ class FeatureMaker(Protocol):
     def stream(self, blocks: Iterable[Samples]) -> Iterator[Features]:
         """Turn consecutive stretches ``(S_i,)`` of a waveform into log-mel frames ``(T_i, F)``."""
 
-    def normalization(self) -> Normalization:
+    def normalization(self) -> BlockNormalization[Features]:
         """Begin the normalisation of a recording."""
 
     def join(self, parts: Sequence[Features]) -> Features:

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__init__", "errors", "files", "interrupt", "schema", "padding"},
     {"audio", "excerpt", "media", "headers", "channels", "resampling", "text", "manifest"}
-    | {"tokenizer", "mel", "ctc", "transfer", "checksum", "archives"}
+    | {"tokenizer", "mel", "normalization", "ctc", "transfer", "checksum", "archives"}
     | {"segments", "output", "transcript", "inputs", "run_log"}
     | {"gru", "scoring", "decoding", "synthesis", "pronunciation", "espeak", "english", "numerals"},
     {"features", "augment", "encoder", "corpora", "data", "verification", "listening", "shards"}
@@ -49,6 +49,7 @@ FAMILIES = (
     ("schema", "files", "errors"),
     ("excerpt", "audio", "media", "headers", "channels", "resampling"),
     ("text", "english", "numerals"),
+    ("normalization", "mel"),
     ("transfer", "checksum"),
     ("synthesis", "pronunciation", "espeak"),
     ("decoding", "ctc", "tokenizer"),

@@ -168,7 +168,7 @@ def test_with_a_floor_loudness_does_not_matter_and_less_noise_looks_alike():
 def test_a_floor_under_blocks_is_that_under_the_whole(samples):
     features, waveform = LogMel(floor_db=20.0), noise(samples)
     blocks = list(features.stream_log_mel(waveform.split(777)))
-    running = RunningNormalization("mean", features.floor)
+    running = RunningNormalization("mean", features.floor.numpy())
     for block in blocks:
         running.add(block)
     finer = running.again()

@@ -37,7 +37,8 @@ def add_features(graph: Graph, features: LogMel, waveforms: str, lengths: str) -
     kept = graph.add("Slice", mel, graph.integers(0), most, graph.integers(1))
     log_mel = graph.add("Log", graph.add("Clip", kept, graph.constant(POWER_FLOOR)))
     counts = graph.add("Div", lengths, hop)
-    mask = add_mask(graph, counts, most)
+    mask = graph.add("Unsqueeze", add_mask(graph, counts, most), graph.integers(2))
+    mask = graph.add("Cast", mask, to=TensorProto.FLOAT)
     if features.floor is not None:
         log_mel = _floored(graph, features.floor, log_mel, counts, mask)
     return _normalized(graph, features.normalize, log_mel, counts, mask), counts
@@ -67,29 +68,31 @@ def _power(graph: Graph, features: LogMel, waveforms: str) -> str:
 
 def _floored(graph: Graph, floor: object, log_mel: str, counts: str, mask: str) -> str:
     """Add the power of noise as loud as the floor is below the utterance's own frames."""
-    own = graph.add("Cast", graph.add("Unsqueeze", mask, graph.integers(2)), to=TensorProto.FLOAT)
     power = graph.add("Exp", log_mel)
-    total = graph.add("ReduceSum", graph.add("Mul", power, own), graph.integers(1, 2), keepdims=1)
-    count = graph.add("Cast", graph.add("Max", counts, graph.integers(1)), to=TensorProto.FLOAT)
-    level = graph.add("Div", total, graph.add("Unsqueeze", count, graph.integers(1, 2)))
+    total = graph.add("ReduceSum", graph.add("Mul", power, mask), graph.integers(1, 2), keepdims=1)
+    level = graph.add("Div", total, _frames(graph, counts))
     shape = graph.weight("floor", np.exp(_array(floor)), exact=True)
     return graph.add("Log", graph.add("Add", power, graph.add("Mul", level, shape)))
 
 
 def _normalized(graph: Graph, normalize: str, log_mel: str, counts: str, mask: str) -> str:
-    mask = graph.add("Cast", graph.add("Unsqueeze", mask, graph.integers(2)), to=TensorProto.FLOAT)
     if normalize == "none":
         return graph.add("Mul", log_mel, mask)
     first = graph.add("Slice", log_mel, *map(graph.integers, (0, 1, 1)))
     relative = graph.add("Mul", graph.add("Sub", log_mel, first), mask)
-    count = graph.add("Cast", graph.add("Max", counts, graph.integers(1)), to=TensorProto.FLOAT)
-    count = graph.add("Unsqueeze", count, graph.integers(1, 2))
+    count = _frames(graph, counts)
     centred = graph.add("Mul", graph.add("Sub", relative, _mean(graph, relative, count)), mask)
     if normalize == "mean":
         return graph.add("Div", centred, graph.constant(TYPICAL_STANDARD_DEVIATION))
     variance = _mean(graph, graph.add("Mul", centred, centred), count)
     least = graph.constant(MIN_STANDARD_DEVIATION)
     return graph.add("Div", centred, graph.add("Max", graph.add("Sqrt", variance), least))
+
+
+def _frames(graph: Graph, counts: str) -> str:
+    """Add each utterance's frames, one or more, as a divisor (B, 1, 1)."""
+    count = graph.add("Cast", graph.add("Max", counts, graph.integers(1)), to=TensorProto.FLOAT)
+    return graph.add("Unsqueeze", count, graph.integers(1, 2))
 
 
 def _mean(graph: Graph, values: str, count: str) -> str:

@@ -7,14 +7,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from asr.mel import (
-    MIN_STANDARD_DEVIATION,
-    POWER_FLOOR,
-    TYPICAL_STANDARD_DEVIATION,
-    floor_shape,
-    frame_shape,
-    mel_filters,
-)
+from asr.mel import POWER_FLOOR, floor_shape, frame_shape, mel_filters
+from asr.normalization import Array, BlockNormalization
 from asr.resampling import Samples
 
 Frames = NDArray[np.float32]
@@ -80,69 +74,22 @@ class ArrayFeatures:
         return np.concatenate([np.empty((0, self.n_mels), np.float32), *parts])
 
 
-class ArrayNormalization:
-    """The normalisation of a recording whose log-mel features come in blocks.
+class ArrayNormalization(BlockNormalization[Frames]):
+    """The normalisation of arrays ``(T, F)`` that come in blocks."""
 
-    It gives what ``asr.features.RunningNormalization`` gives.
+    def _like(self, values: Array, frames: Frames) -> Frames:
+        return values.astype(frames.dtype)
 
-    Args:
-        normalize: as for ``asr.features.LogMel``.
-        floor: ``(F,)``, as ``asr.mel.floor_shape`` gives it.
-    """
+    def _copy(self, frames: Frames) -> Frames:
+        return frames.copy()
 
-    def __init__(self, normalize: str, floor: Frames | None = None) -> None:
-        self.normalize = normalize
-        self.frames = 0
-        self._shape = floor
-        self._floor: Frames | None = None
-        self._power = 0.0
-        self._first: Frames | None = None
-        self._sums: NDArray[np.float64] = np.zeros((2, 1))
+    def _power(self, log_mel: Frames) -> float:
+        return float(np.exp(log_mel).sum(dtype=np.float64))
 
-    def add(self, log_mel: Frames) -> None:
-        """Take the next frames ``(T, F)`` into account."""
-        if not len(log_mel):
-            return
-        self.frames += len(log_mel)
-        if self._shape is not None:
-            self._power += float(np.exp(log_mel).sum(dtype=np.float64))
-            return
-        log_mel = self._floored(log_mel)
-        if self._first is None:
-            self._first = log_mel[:1].copy()
-        relative = (log_mel - self._first).astype(np.float64)
-        self._sums = self._sums + np.stack([relative.sum(axis=0), np.square(relative).sum(axis=0)])
+    def _moments(self, relative: Frames) -> Array:
+        exact = relative.astype(np.float64)
+        return np.stack([exact.sum(axis=0), np.square(exact).sum(axis=0)])
 
-    def again(self) -> "ArrayNormalization | None":
-        """Give what all blocks have to be added to once more, and what then normalises them.
-
-        Returns:
-            None where this one, to which they were added, normalises them.
-        """
-        if self._shape is None:
-            return None
-        finer = ArrayNormalization(self.normalize)
-        if self.frames:
-            finer._floor = self._shape + np.float32(np.log(self._power / self.frames))
-        return finer
-
-    def apply(self, log_mel: Frames) -> Frames:
-        """Normalise frames ``(T, F)`` of the recording whose blocks were added."""
-        log_mel = self._floored(log_mel)
-        if self.normalize == "none" or self._first is None:
-            return log_mel
-        mean, square = self._sums / self.frames
-        centred = log_mel - self._first - mean.astype(np.float32)
-        if self.normalize == "mean":
-            spread = np.full_like(mean, TYPICAL_STANDARD_DEVIATION)
-        else:
-            variance = np.maximum(square - np.square(mean), 0.0)
-            spread = np.maximum(np.sqrt(variance), MIN_STANDARD_DEVIATION)
-        normalized: Frames = centred / spread.astype(np.float32)
-        return normalized
-
-    def _floored(self, log_mel: Frames) -> Frames:
-        if self._floor is None:
-            return log_mel
-        floored: Frames = np.logaddexp(log_mel, self._floor)
-        return floored
+    def _noisy(self, log_mel: Frames, floor: Frames) -> Frames:
+        noisy: Frames = np.logaddexp(log_mel, floor)
+        return noisy

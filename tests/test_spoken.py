@@ -1,5 +1,6 @@
 """The spoken corpus: the same every time, laid out as LibriSpeech, with true word times."""
 
+import pickle
 import random
 import re
 from pathlib import Path
@@ -250,3 +251,9 @@ def test_the_census_sounds_recorded_and_its_words_have_times(tmp_path: Path) -> 
         noise = np.concatenate([sound[:1500], sound[-1500:]])
         snr_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
         assert NOISE_DB[0] - 1 < snr_db < NOISE_DB[1] + 1
+
+
+def test_a_script_that_no_other_process_can_be_told_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        read_aloud(tmp_path, Script(lambda draw: "HELLO"), SMALL, jobs=2)
+    assert not list(tmp_path.iterdir())

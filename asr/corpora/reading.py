@@ -10,6 +10,7 @@ events. 16 kHz, 16-bit FLAC.
 """
 
 import os
+import pickle
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,8 +147,12 @@ def read_aloud(
         UsageError: ``root/LibriSpeech`` is there already; no split, an empty split, or more
             speakers than there are voices.
         AudioError: espeak-ng cannot be loaded.
+        AttributeError, pickle.PicklingError: the script's functions are not of a module, so that no
+            other process can be told them.
         OSError: nothing can be written there.
     """
+    # A pool of processes waits for ever for a task that it cannot send (CPython 3.11).
+    pickle.dumps(script)
     target = Path(root) / "LibriSpeech"
     if target.exists():
         raise UsageError(f"{target} is there already; name another folder, or delete it first")

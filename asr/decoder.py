@@ -74,7 +74,7 @@ def build_decoder(
             f"{nbest} hypotheses are asked for; expected 1 up to the beam size, {options.beam_size}"
         )
     if options.kind == "greedy" and not knowledge and nbest == 1:
-        return GreedyDecoder()
+        return GreedyDecoder(options.rivals_below)
     rescorers = []
     if knowledge.rescoring_lm:
         from asr.lm.loading import load_sentence_model

@@ -246,5 +246,5 @@ class Transcriber:
 
 def _decoder_of(options: DecoderOptions) -> Decoder:
     if options.kind == "greedy":
-        return GreedyDecoder()
+        return GreedyDecoder(options.rivals_below)
     return BeamDecoder(make_search(pruning=options.pruning))

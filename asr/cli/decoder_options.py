@@ -17,6 +17,7 @@ TranscriberT = TypeVar("TranscriberT", bound="Transcriber")
 
 # Flag, key of the model folder's `decoder:` section, type.
 _OPTIONS = (
+    ("rivals_below", "rivals_below", float),
     ("beam", "beam_size", int),
     ("lm_weight", "lm_weight", float),
     ("insertion_bonus", "insertion_bonus", float),
@@ -41,6 +42,13 @@ def add_decoder_arguments(
         "decoding", "greedy, unless one of these asks for a beam search; defaults are the model's"
     )
     group.add_argument("--lm", metavar="FILE", help="a language model of `asr lm`, or an ARPA file")
+    group.add_argument(
+        "--rivals-below",
+        type=float,
+        metavar="P",
+        help="greedy: two tokens in neighbouring frames are one where their probabilities add up "
+        "to less than this; 0: never",
+    )
     group.add_argument("--beam", type=int, metavar="N", help="hypotheses kept after each frame")
     group.add_argument(
         "--hotwords", metavar="FILE", help="phrases to prefer, one a line, a weight behind a tab"

@@ -42,18 +42,25 @@ class Decoder(Protocol):
 
 
 class GreedyDecoder:
-    """The best token of every frame."""
+    """The best token of every frame.
+
+    Args:
+        rivals_below: see ``greedy_decode``.
+    """
 
     name = "greedy"
     nbest = 1
     batch_size = 1
+
+    def __init__(self, rivals_below: float = 0.0) -> None:
+        self.rivals_below = rivals_below
 
     def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
         return [self.decode(rows) for rows in log_probs]
 
     def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         rows = np.asarray(log_probs)
-        return tuple(greedy_decode(rows[None], [len(rows)]))
+        return tuple(greedy_decode(rows[None], [len(rows)], self.rivals_below))
 
 
 class BeamDecoder:

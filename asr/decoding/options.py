@@ -18,6 +18,7 @@ class DecoderOptions:
     Attributes:
         kind: what decodes where neither a language model nor phrases are given: ``"greedy"`` or
             ``"beam"``.
+        rivals_below: of greedy decoding, see ``greedy_decode``; 0 for the best path as it is.
         beam_size: see ``Pruning``.
         token_threshold: see ``Pruning``.
         beam_threshold: see ``Pruning``.
@@ -33,11 +34,12 @@ class DecoderOptions:
         temperature: see ``WordCalibration``.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: an unknown kind, or a number that means nothing.
         UsageError: a number that leaves nothing to search.
     """
 
     kind: str = "greedy"
+    rivals_below: float = 0.0
     beam_size: int = DEFAULT_PRUNING.beam_size
     token_threshold: float = DEFAULT_PRUNING.token_threshold
     beam_threshold: float = DEFAULT_PRUNING.beam_threshold
@@ -56,6 +58,11 @@ class DecoderOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"decoder.kind is '{self.kind}'; expected {' or '.join(KINDS)}")
+        if not 0 <= self.rivals_below <= 2:
+            raise ConfigError(
+                f"decoder.rivals_below is {self.rivals_below}; expected a sum of two "
+                "probabilities, 0 to 2"
+            )
         if not self.temperature > 0:
             raise ConfigError(f"decoder.temperature is {self.temperature}; expected more than 0")
         if not self.word_reach_seconds >= 0:

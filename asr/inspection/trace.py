@@ -200,7 +200,7 @@ def trace_audio(
         mel_hertz=_array(model.features.band_centres()),
         log_probs=_array(log_probs),
         tokens=recognizer.tokenizer.pieces,
-        words=align_words(log_probs, recognizer.tokenizer),
+        words=align_words(log_probs, recognizer.tokenizer, recognizer.decoder_options.rivals_below),
         speech=_speech(power, model.encoder.subsampling_factor, hop),
         units=units,
         warnings=audio.warnings,

@@ -11,7 +11,6 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from asr.decoding.options import DEFAULT_OPTIONS
 from asr.errors import PreemptedError
 from asr.model_folder import save_model
 from asr.schema import check_keys
@@ -108,9 +107,10 @@ def _checkpoints(
     def export(folder: Path, facts: dict[str, Any]) -> None:
         notes = {"name": config["name"], "seed": config["seed"], **facts}
         module = parts.module
-        decoder = DEFAULT_OPTIONS if module.guide is None else module.guide.decoder_options
         half = parts.every.half
-        save_model(folder, module.result, parts.tokenizer, config["model"], notes, decoder, half)
+        save_model(
+            folder, module.result, parts.tokenizer, config["model"], notes, module.decoder, half
+        )
 
     return Checkpoints(run, parts.every, preemption, export)
 

@@ -1,7 +1,7 @@
 """A guide that cannot hear far tells the encoder, while training, when each token is said."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -109,13 +109,15 @@ class TimingGuide(nn.Module):
         self.head = nn.Linear(channels, len(pieces))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    @property
-    def decoder_options(self) -> DecoderOptions:
-        """How words are timed by an encoder that was guided: from a frame before their tokens.
+    def timed(self, options: DecoderOptions) -> DecoderOptions:
+        """Time words as an encoder that was guided needs it: from a frame before their tokens.
 
         A token is heard best a moment after its beginning; `asr tune` fits how long.
+
+        Args:
+            options: what else the decoder of the model will have.
         """
-        return DecoderOptions(word_offset_seconds=-self.frame_seconds, word_reach_seconds=0.0)
+        return replace(options, word_offset_seconds=-self.frame_seconds, word_reach_seconds=0.0)
 
     def forward(
         self, features: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor

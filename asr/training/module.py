@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss, guided_ctc_loss
 from asr.data import Batch
+from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
 from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.tokenizer import Tokenizer
@@ -52,6 +53,7 @@ class CTCTraining(lightning.LightningModule):
         augment: change training features in this order, each called with features, lengths and
             seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
         tasks: what is learned beside the tokens.
+        decoder: how the validation set is decoded, and later the model.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -77,6 +79,7 @@ class CTCTraining(lightning.LightningModule):
         tokenizer: Tokenizer,
         augment: Sequence[nn.Module] = (),
         tasks: Tasks = NO_TASKS,
+        decoder: DecoderOptions = DEFAULT_OPTIONS,
         seed: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -110,7 +113,8 @@ class CTCTraining(lightning.LightningModule):
         self.reduction = reduction
         self.infeasible: set[str] = set()
         self.without_phonemes: set[str] = set()
-        self.tally = ValidationTally(tokenizer)
+        self.decoder = decoder if self.guide is None else self.guide.timed(decoder)
+        self.tally = ValidationTally(tokenizer, decoder.rivals_below)
         self.step_loss = float("nan")  # Mean over the utterances of all ranks.
         self._epoch_loss = (0.0, 0)
 
@@ -290,7 +294,7 @@ class CTCTraining(lightning.LightningModule):
                     names.add(identity)
 
     def on_validation_epoch_start(self) -> None:
-        self.tally = ValidationTally(self.tokenizer)
+        self.tally = ValidationTally(self.tokenizer, self.decoder.rivals_below)
 
     def validation_step(  # type: ignore[override]  # Callbacks get what it returns.
         self, batch: Batch, batch_idx: int

@@ -12,6 +12,7 @@ from torch import nn
 
 from asr.augment import Equalizer, FrequencyWarp, SpecAugment
 from asr.data import TokenizedTranscripts
+from asr.decoding.options import DecoderOptions
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import CompactUtterances, Utterance, read_manifest
 from asr.model import CTCModel, build_model
@@ -39,6 +40,7 @@ SECTIONS = (
     "augment",
     "auxiliary",
     "optimizer",
+    "decoder",
     "trainer",
     "checkpoint",
     "averaging",
@@ -137,6 +139,7 @@ def build_parts(
         tokenizer=tokenizer,
         augment=feature_augmentation(augment, model),
         tasks=auxiliary_losses(config["auxiliary"], kept_set, model, tokenizer),
+        decoder=build(DecoderOptions, config.get("decoder", {}), "decoder"),
         seed=seed,
     )
     every = build(Every, config["checkpoint"], "checkpoint")

@@ -24,11 +24,13 @@ class ValidationTally:
 
     Args:
         tokenizer: turns tokens into text.
+        rivals_below: of greedy decoding, see ``greedy_decode``.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, rivals_below: float = 0.0) -> None:
         self.samples: list[tuple[str, str, str]] = []
         self._tokenizer = tokenizer
+        self._rivals_below = rivals_below
         self._words = self._characters = ErrorCounts()
         self._loss, self._count = 0.0, 0
 
@@ -43,7 +45,7 @@ class ValidationTally:
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
         self._loss += float(result.losses.sum())
         self._count += len(batch.ids)
-        hypotheses = greedy_decode(log_probs.cpu(), lengths.cpu())
+        hypotheses = greedy_decode(log_probs.cpu(), lengths.cpu(), self._rivals_below)
         for identity, reference, hypothesis in zip(batch.ids, batch.texts, hypotheses, strict=True):
             text = self._tokenizer.decode(hypothesis.tokens)
             self._words += count_errors(reference.split(), text.split())

@@ -266,6 +266,32 @@ def test_tuning_writes_weights_that_transcription_uses(call, place, model):
     assert f"lm lm.bin * {options['lm_weight']:g}" in json.loads(out)["decoder"]
 
 
+def test_the_sum_of_rivals_is_tuned_kept_and_told(call, place, model):
+    code, out, err = call("tune", place / "dev.jsonl", "-m", model)
+    assert code == 0, err
+    # Nothing is wrong, so nothing is changed.
+    assert "WER in % by the sum below which two neighbouring tokens are one: 0: 0.00*" in out
+    assert options_of(model)["rivals_below"] == 0
+    # Whoever names a sum has it written instead.
+    assert call("tune", place / "dev.jsonl", "-m", model, "--rivals-below", 1.25)[0] == 0
+    assert options_of(model)["rivals_below"] == 1.25
+    transcribe = ("transcribe", place / "u1.flac", "-m", model, "-q", "-f", "json")
+    for flags, name in (
+        ((), "greedy, rivals below 1.25"),
+        (("--rivals-below", 0), "greedy"),
+        (("--beam", 4), "beam 4"),
+    ):
+        code, out, _ = call(*transcribe, *flags)
+        document = json.loads(out)
+        assert (code, document["decoder"], document["text"]) == (0, name, "DEAD BEEF")
+    code, _, err = call(*transcribe, "--rivals-below", 1.5, "--beam", 4)
+    assert code == 2
+    assert "--rivals-below is for greedy decoding, and beam 4 is asked for" in err
+    code, _, err = call(*transcribe, "--rivals-below", 3)
+    assert code == 2
+    assert "expected a sum of two probabilities, 0 to 2" in err
+
+
 def test_weights_of_phrases_and_of_rescoring_are_tuned_too(call, place, model, tmp_path):
     assert call("tune", place / "dev.jsonl", "-m", model, "--tune-hotwords")[0] == 2
     (tmp_path / "hot.txt").write_text("CAGE\nGAH\t5\n")

@@ -20,11 +20,13 @@ from tiny_training import weights
 from asr.audio import write_flac
 from asr.data import collate
 from asr.data.batch import Example
+from asr.decoding.decoder import GreedyDecoder
 from asr.errors import ConfigError, TrainingError
 from asr.manifest import Utterance, write_manifest
 from asr.model import build_model
 from asr.model_folder import load_model
 from asr.recognizer import Recognizer
+from asr.scoring.alignment import ErrorCounts, count_errors
 from asr.tokenizer import CharacterTokenizer
 from asr.training import train
 from asr.training.auxiliary import PhonemeLoss
@@ -97,6 +99,35 @@ def test_tones_are_learned_and_the_exported_model_transcribes_them(tmp_path: Pat
     right = sum(text == reference for text, reference in zip(texts, references, strict=True))
     # The dev WER counts each of these one-word utterances as right or wrong.
     assert 100 * (1 - right / len(references)) == pytest.approx(result.wer)
+
+
+def test_the_model_decodes_as_its_dev_wer_was_counted(tmp_path: Path) -> None:
+    config = configuration(
+        tmp_path,
+        trainer__max_epochs=10,
+        data__batch_seconds=2,
+        augment={"speed": None},
+        optimizer={"lr": 7e-3, "warmup_steps": 10, "final_ratio": 1.0},
+        # So high a sum leaves no two tokens side by side.
+        decoder={"rivals_below": 2.0},
+    )
+    result = train(config)
+    recognizer = Recognizer.load(result.model)
+    assert recognizer.decoder_options.rivals_below == 2
+    utterances = [json.loads(line) for line in (tmp_path / "valid.jsonl").open()]
+
+    def errors() -> ErrorCounts:
+        texts = recognizer.transcribe_many([each["audio_filepath"] for each in utterances])
+        pairs = [(u["text"], t.text) for u, t in zip(utterances, texts, strict=True)]
+        return sum((count_errors(list(a), list(b)) for a, b in pairs), ErrorCounts())
+
+    history = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    settled = errors()
+    assert 100 * settled.rate == pytest.approx(json.loads(history[result.epoch - 1])["valid_cer"])
+    recognizer.decoder = GreedyDecoder()
+    assert settled != errors()
+    with pytest.raises(ConfigError, match=r"decoder\.rivals_below is 3"):
+        train({**config, "decoder": {"rivals_below": 3.0}, "output_dir": str(tmp_path / "no")})
 
 
 def test_without_validation_the_last_epoch_is_exported_and_nothing_else_changes(

@@ -165,6 +165,7 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
         UsageError: options that do not go together.
     """
     from asr.decoder import build_decoder
+    from asr.decoding.decoder import GreedyDecoder
 
     recognizer.decoder_options = decoder_options(args, recognizer.decoder_options)
     recognizer.decoder = build_decoder(
@@ -175,6 +176,11 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
         search=args.search,
         device=str(recognizer.device),
     )
+    if args.rivals_below is not None and not isinstance(recognizer.decoder, GreedyDecoder):
+        raise UsageError(
+            f"--rivals-below is for greedy decoding, and {recognizer.decoder.name} is asked for; "
+            "leave one out"
+        )
     return recognizer
 
 

@@ -13,6 +13,8 @@ from asr.cli.decoder_options import add_decoder_arguments, decoder_knowledge, de
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
+    from asr.decoder import Knowledge
+    from asr.decoding.options import DecoderOptions
     from asr.manifest import Utterance
     from asr.tuning.run import TuningSet
     from asr.tuning.search import Tuning
@@ -88,20 +90,36 @@ def run(args: argparse.Namespace) -> int:
 
     from asr.model_config import save_decoder_options
     from asr.scoring.word_times import read_word_times
-    from asr.tuning.run import (
-        tune_calibration,
-        tune_hotwords,
-        tune_rescoring,
-        tune_weights,
-    )
+    from asr.tuning.run import tune_calibration
 
     truth = read_word_times(args.word_times) if args.word_times else None
     folder = Path(args.output or f"{str(args.model).rstrip('/')}-tuning")
     collected = _gather(args, utterances, folder)
     options = decoder_options(args, collected.recognizer.decoder_options)
+    options, knowledge = _tune_search(args, collected, options, folder)
+    options, facts = tune_calibration(collected, options, knowledge, truth)
+    print("\n".join(facts))
+    for failure in collected.failures:
+        _say(f"failed: {failure}")
+    if not args.dry_run:
+        save_decoder_options(args.model, options)
+        _say(f"written to {args.model}/config.yaml")
+    return 1 if collected.failures else 0
+
+
+def _tune_search(
+    args: argparse.Namespace, collected: "TuningSet", options: "DecoderOptions", folder: Path
+) -> "tuple[DecoderOptions, Knowledge]":
+    """Find what decides the text, one number or pair after the other."""
+    from asr.tuning.run import tune_hotwords, tune_rescoring, tune_rivals, tune_weights
+
     knowledge = decoder_knowledge(args, options)
     if args.tune_hotwords and not knowledge.hotwords:
         raise UsageError("--tune-hotwords weighs phrases; name their file with --hotwords")
+    if options.kind == "greedy" and not knowledge and args.rivals_below is None:
+        line = tune_rivals(collected, options)
+        print(line.format("the sum below which two neighbouring tokens are one"))
+        options = replace(options, rivals_below=line.best())
     if knowledge.lm:
         tuning = tune_weights(collected, options, knowledge)
         _report(tuning, folder)
@@ -115,14 +133,7 @@ def run(args: argparse.Namespace) -> int:
         line = tune_rescoring(collected, options, knowledge)
         print(line.format("weight of the rescoring model"))
         options = replace(options, rescoring_weight=line.best())
-    options, facts = tune_calibration(collected, options, knowledge, truth)
-    print("\n".join(facts))
-    for failure in collected.failures:
-        _say(f"failed: {failure}")
-    if not args.dry_run:
-        save_decoder_options(args.model, options)
-        _say(f"written to {args.model}/config.yaml")
-    return 1 if collected.failures else 0
+    return options, knowledge
 
 
 def _gather(

@@ -48,12 +48,12 @@ class GreedyDecoder:
         rivals_below: see ``greedy_decode``.
     """
 
-    name = "greedy"
     nbest = 1
     batch_size = 1
 
     def __init__(self, rivals_below: float = 0.0) -> None:
         self.rivals_below = rivals_below
+        self.name = f"greedy, rivals below {rivals_below:g}" if rivals_below else "greedy"
 
     def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
         return [self.decode(rows) for rows in log_probs]

@@ -31,7 +31,7 @@ from asr.tuning.confidence import (
     fit_temperature,
     judge,
 )
-from asr.tuning.line import Line, Ranked, hotword_line, rescoring_line
+from asr.tuning.line import RIVAL_SUMS, Line, Ranked, hotword_line, rescoring_line
 from asr.tuning.search import Task, Tuning, tune
 from asr.windows import encoder_frame_seconds
 
@@ -143,6 +143,28 @@ class _Part(Sequence[LogProbs]):
     # Sequence wants an overload each for an index and a slice.
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self._whole[self._places[index]]
+
+
+def tune_rivals(collected: TuningSet, options: DecoderOptions) -> Line:
+    """Count errors at every sum below which greedy decoding takes two tokens for one.
+
+    Args:
+        collected: the development set.
+        options: of greedy decoding.
+    """
+    references = collected.references
+
+    def errors(below: float) -> int:
+        decoder = build_decoder(
+            collected.recognizer.tokenizer, replace(options, rivals_below=below)
+        )
+        rows = zip(collected.log_probs, references, strict=True)
+        return sum(
+            count_errors(reference, collected.words(decoder.decode(log_probs)[0])).errors
+            for log_probs, reference in rows
+        )
+
+    return Line(RIVAL_SUMS, tuple(map(errors, RIVAL_SUMS)), sum(map(len, references)))
 
 
 def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Tuning:

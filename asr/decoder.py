@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.decoding.rivals import settling
 from asr.decoding.scorer import Scorer
 from asr.decoding.search import can_compile, make_search
 from asr.decoding.word_bonus import WordBonus
@@ -74,7 +75,7 @@ def build_decoder(
             f"{nbest} hypotheses are asked for; expected 1 up to the beam size, {options.beam_size}"
         )
     if options.kind == "greedy" and not knowledge and nbest == 1:
-        return GreedyDecoder(options.rivals_below)
+        return settling(GreedyDecoder(), options.rivals_below)
     rescorers = []
     if knowledge.rescoring_lm:
         from asr.lm.loading import load_sentence_model
@@ -89,11 +90,14 @@ def build_decoder(
         "rescorers": rescorers,
         "name": _name(options, knowledge),
     }
+    found: Decoder
     if search == "batched":
         from asr.decoding.decoder_batch import BatchBeamDecoder
 
-        return BatchBeamDecoder(options.pruning, scorers, device, **kept)
-    return BeamDecoder(make_search(options.pruning, scorers, search), **kept)
+        found = BatchBeamDecoder(options.pruning, scorers, device, **kept)
+    else:
+        found = BeamDecoder(make_search(options.pruning, scorers, search), **kept)
+    return settling(found, options.rivals_below)
 
 
 def sentence_rescorer(

@@ -9,6 +9,7 @@ import numpy as np
 
 from asr.decoding.decoder import BeamDecoder, Decoder, GreedyDecoder
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.decoding.rivals import settling
 from asr.decoding.search import make_search
 from asr.draft import ChannelDraft, Draft, decode_together
 from asr.encoding import AcousticModel, Encoding, ListSource, LogProbs
@@ -245,6 +246,6 @@ class Transcriber:
 
 
 def _decoder_of(options: DecoderOptions) -> Decoder:
-    if options.kind == "greedy":
-        return GreedyDecoder(options.rivals_below)
-    return BeamDecoder(make_search(pruning=options.pruning))
+    greedy = options.kind == "greedy"
+    found = GreedyDecoder() if greedy else BeamDecoder(make_search(pruning=options.pruning))
+    return settling(found, options.rivals_below)

@@ -46,8 +46,8 @@ def add_decoder_arguments(
         "--rivals-below",
         type=float,
         metavar="P",
-        help="greedy: two tokens in neighbouring frames are one where their probabilities add up "
-        "to less than this; 0: never",
+        help="two tokens in neighbouring frames are one where their probabilities add up to less "
+        "than this; 0: never",
     )
     group.add_argument("--beam", type=int, metavar="N", help="hypotheses kept after each frame")
     group.add_argument(
@@ -165,7 +165,6 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
         UsageError: options that do not go together.
     """
     from asr.decoder import build_decoder
-    from asr.decoding.decoder import GreedyDecoder
 
     recognizer.decoder_options = decoder_options(args, recognizer.decoder_options)
     recognizer.decoder = build_decoder(
@@ -176,11 +175,6 @@ def use_decoder(recognizer: TranscriberT, args: argparse.Namespace) -> Transcrib
         search=args.search,
         device=str(recognizer.device),
     )
-    if args.rivals_below is not None and not isinstance(recognizer.decoder, GreedyDecoder):
-        raise UsageError(
-            f"--rivals-below is for greedy decoding, and {recognizer.decoder.name} is asked for; "
-            "leave one out"
-        )
     return recognizer
 
 

@@ -42,25 +42,18 @@ class Decoder(Protocol):
 
 
 class GreedyDecoder:
-    """The best token of every frame.
+    """The best token of every frame."""
 
-    Args:
-        rivals_below: see ``greedy_decode``.
-    """
-
+    name = "greedy"
     nbest = 1
     batch_size = 1
-
-    def __init__(self, rivals_below: float = 0.0) -> None:
-        self.rivals_below = rivals_below
-        self.name = f"greedy, rivals below {rivals_below:g}" if rivals_below else "greedy"
 
     def decode_batch(self, log_probs: Sequence[ArrayLike]) -> list[tuple[Hypothesis, ...]]:
         return [self.decode(rows) for rows in log_probs]
 
     def decode(self, log_probs: ArrayLike) -> tuple[Hypothesis, ...]:
         rows = np.asarray(log_probs)
-        return tuple(greedy_decode(rows[None], [len(rows)], self.rivals_below))
+        return tuple(greedy_decode(rows[None], [len(rows)]))
 
 
 class BeamDecoder:

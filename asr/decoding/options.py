@@ -18,7 +18,7 @@ class DecoderOptions:
     Attributes:
         kind: what decodes where neither a language model nor phrases are given: ``"greedy"`` or
             ``"beam"``.
-        rivals_below: of greedy decoding, see ``greedy_decode``; 0 for the best path as it is.
+        rivals_below: of every decoder, see ``settle_rivals``; 0 leaves log-probabilities alone.
         beam_size: see ``Pruning``.
         token_threshold: see ``Pruning``.
         beam_threshold: see ``Pruning``.

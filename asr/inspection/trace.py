@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asr.audio import probe_audio, read_audio
+from asr.decoding.rivals import settle_rivals
 from asr.errors import AudioError, UsageError
 from asr.gru.gates import gru_gates
 from asr.gru.parameters import GRULayer
@@ -190,6 +191,7 @@ def trace_audio(
     log_probs, units = _run(model, model.features.normalized(log_mel, frames)[0])
     hop = model.features.hop / model.sample_rate
     frame_seconds = model.samples_per_frame / model.sample_rate
+    settled = settle_rivals(log_probs, recognizer.decoder_options.rivals_below)
     power = _array(log_mel[0])
     return Trace(
         path=str(path),
@@ -200,7 +202,7 @@ def trace_audio(
         mel_hertz=_array(model.features.band_centres()),
         log_probs=_array(log_probs),
         tokens=recognizer.tokenizer.pieces,
-        words=align_words(log_probs, recognizer.tokenizer, recognizer.decoder_options.rivals_below),
+        words=align_words(torch.from_numpy(settled), recognizer.tokenizer),
         speech=_speech(power, model.encoder.subsampling_factor, hop),
         units=units,
         warnings=audio.warnings,

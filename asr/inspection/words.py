@@ -29,21 +29,18 @@ class TimedWord:
     last: int
 
 
-def align_words(
-    log_probs: Tensor, tokenizer: Tokenizer, rivals_below: float = 0.0
-) -> tuple[TimedWord, ...]:
+def align_words(log_probs: Tensor, tokenizer: Tokenizer) -> tuple[TimedWord, ...]:
     """Read the words and their frames off the best path of CTC.
 
     Args:
         log_probs: ``(U, V)``, natural logarithms.
         tokenizer: tells what a token id stands for.
-        rivals_below: of greedy decoding, see ``greedy_decode``.
 
     Returns:
         The words in order; joined by spaces they are the greedy transcript.
     """
     lengths = torch.tensor([len(log_probs)])
-    hypothesis = greedy_decode(log_probs.unsqueeze(0), lengths, rivals_below)[0]
+    hypothesis = greedy_decode(log_probs.unsqueeze(0), lengths)[0]
     return tuple(
         TimedWord(span.text, hypothesis.frames[span.first], hypothesis.frames[span.last])
         for span in word_spans(hypothesis.tokens, tokenizer)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from asr.augment import SpecAugment
 from asr.ctc import CTCLoss, ctc_loss, guided_ctc_loss
 from asr.data import Batch
+from asr.decoding.decoder import GreedyDecoder
 from asr.decoding.options import DEFAULT_OPTIONS, DecoderOptions
+from asr.decoding.rivals import settling
 from asr.errors import ConfigError, TrainingError
 from asr.model import CTCModel
 from asr.tokenizer import Tokenizer
@@ -53,7 +55,8 @@ class CTCTraining(lightning.LightningModule):
         augment: change training features in this order, each called with features, lengths and
             seeds, such as ``FrequencyWarp`` and ``SpecAugment``.
         tasks: what is learned beside the tokens.
-        decoder: how the validation set is decoded, and later the model.
+        decoder: of the model, and as far as it is about rivals of the validation set, which is
+            decoded greedily.
         seed: with epoch, batch and rank it decides dropout, so a restart repeats it.
         lr: the highest learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of matrices; biases and norms are not decayed.
@@ -114,7 +117,7 @@ class CTCTraining(lightning.LightningModule):
         self.infeasible: set[str] = set()
         self.without_phonemes: set[str] = set()
         self.decoder = decoder if self.guide is None else self.guide.timed(decoder)
-        self.tally = ValidationTally(tokenizer, decoder.rivals_below)
+        self.tally = self._new_tally()
         self.step_loss = float("nan")  # Mean over the utterances of all ranks.
         self._epoch_loss = (0.0, 0)
 
@@ -294,7 +297,11 @@ class CTCTraining(lightning.LightningModule):
                     names.add(identity)
 
     def on_validation_epoch_start(self) -> None:
-        self.tally = ValidationTally(self.tokenizer, self.decoder.rivals_below)
+        self.tally = self._new_tally()
+
+    def _new_tally(self) -> ValidationTally:
+        decoder = settling(GreedyDecoder(), self.decoder.rivals_below)
+        return ValidationTally(self.tokenizer, decoder)
 
     def validation_step(  # type: ignore[override]  # Callbacks get what it returns.
         self, batch: Batch, batch_idx: int

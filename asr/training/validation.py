@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr.ctc import ctc_loss
 from asr.data import Batch
-from asr.decoding import greedy_decode
+from asr.decoding.decoder import Decoder
 from asr.scoring import ErrorCounts, count_errors
 from asr.tokenizer import Tokenizer
 
@@ -24,18 +24,18 @@ class ValidationTally:
 
     Args:
         tokenizer: turns tokens into text.
-        rivals_below: of greedy decoding, see ``greedy_decode``.
+        decoder: decodes each utterance.
     """
 
-    def __init__(self, tokenizer: Tokenizer, rivals_below: float = 0.0) -> None:
+    def __init__(self, tokenizer: Tokenizer, decoder: Decoder) -> None:
         self.samples: list[tuple[str, str, str]] = []
         self._tokenizer = tokenizer
-        self._rivals_below = rivals_below
+        self._decoder = decoder
         self._words = self._characters = ErrorCounts()
         self._loss, self._count = 0.0, 0
 
     def add(self, batch: Batch, log_probs: Tensor, lengths: Tensor) -> None:
-        """Decode a batch greedily and count its errors.
+        """Decode a batch and count its errors.
 
         Args:
             batch: B utterances.
@@ -45,8 +45,9 @@ class ValidationTally:
         result = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
         self._loss += float(result.losses.sum())
         self._count += len(batch.ids)
-        hypotheses = greedy_decode(log_probs.cpu(), lengths.cpu(), self._rivals_below)
-        for identity, reference, hypothesis in zip(batch.ids, batch.texts, hypotheses, strict=True):
+        rows = zip(log_probs.cpu(), lengths.tolist(), strict=True)
+        for identity, reference, (row, length) in zip(batch.ids, batch.texts, rows, strict=True):
+            [hypothesis] = self._decoder.decode(row[:length])
             text = self._tokenizer.decode(hypothesis.tokens)
             self._words += count_errors(reference.split(), text.split())
             self._characters += count_errors(list(reference), list(text))

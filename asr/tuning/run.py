@@ -10,6 +10,7 @@ from tqdm import tqdm
 from asr.decoder import Knowledge, build_decoder, sentence_rescorer
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DecoderOptions
+from asr.decoding.rivals import settle_rivals
 from asr.decoding.words import Word, WordCalibration
 from asr.encoding import LogProbs
 from asr.errors import AudioError, UsageError
@@ -145,8 +146,21 @@ class _Part(Sequence[LogProbs]):
         return self._whole[self._places[index]]
 
 
+class _Settled(Sequence[LogProbs]):
+    # Rivals are settled when an item is asked for: the log-probabilities may lie on disk.
+    def __init__(self, whole: Sequence[LogProbs], below: float) -> None:
+        self._whole, self._below = whole, below
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    # Sequence wants an overload each for an index and a slice.
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return settle_rivals(self._whole[index], self._below)
+
+
 def tune_rivals(collected: TuningSet, options: DecoderOptions) -> Line:
-    """Count errors at every sum below which greedy decoding takes two tokens for one.
+    """Count the errors of greedy decoding at every sum below which two tokens are one.
 
     Args:
         collected: the development set.
@@ -181,7 +195,7 @@ def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowl
         raise UsageError("there is nothing to weigh without a language model; name one with --lm")
     known = [word for phrase in knowledge.hotwords for word in phrase.text.split()]
     task = Task(
-        log_probs=collected.log_probs,
+        log_probs=_Settled(collected.log_probs, options.rivals_below),
         references=collected.references,
         tokenizer=tokenizer,
         make_scorer=lambda weight: load_scorer(lm, tokenizer, weight, known=known),

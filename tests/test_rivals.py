@@ -1,11 +1,15 @@
-"""Greedy decoding where two tokens compete for one place."""
+"""Two tokens that compete for one place, in greedy decoding and in a beam search."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from asr.decoding import greedy_decode
+from asr.decoding.decoder import BeamDecoder, GreedyDecoder
+from asr.decoding.decoder_batch import BatchBeamDecoder
+from asr.decoding.pruning import Pruning
+from asr.decoding.rivals import settle_rivals, settling
+from asr.decoding.search import make_search
 
 # Of blank, A, B, C in one frame.
 BLANK = (0.97, 0.01, 0.01, 0.01)
@@ -14,7 +18,7 @@ BLANK = (0.97, 0.01, 0.01, 0.01)
 def decode(frames, below):
     with np.errstate(divide="ignore"):
         rows = np.log(np.array(frames, dtype=np.float64))
-    [hypothesis] = greedy_decode(rows[None], [len(rows)], below)
+    [hypothesis] = settling(GreedyDecoder(), below).decode(rows)
     return hypothesis
 
 
@@ -60,18 +64,44 @@ def test_the_closest_rivals_settle_first():
     found = decode([a, b, c, BLANK], 1.6)
     assert found.tokens == (1, 3)
     assert found.frames == (0, 2)
-    # What gave way is blank in the alignment whose probability is told.
-    assert found.log_prob == pytest.approx(np.log([0.7, 0.4, 0.9, 0.97]).sum())
+    # The probability of what gave way is the blank's.
+    assert found.log_prob == pytest.approx(np.log([0.7, 1.0, 0.9, 0.97]).sum())
 
 
-def test_padding_and_batch_do_not_matter():
-    generator = np.random.default_rng(3)
-    rows = np.log(generator.dirichlet([0.15] * 6, size=(8, 40)))
-    lengths = generator.integers(0, 41, size=8)
-    together = greedy_decode(rows, lengths, 1.5)
-    alone = [
-        greedy_decode(row[None, :length], [length], 1.5)[0]
-        for row, length in zip(rows, lengths.tolist(), strict=True)
+def random_log_probs(seed):
+    generator = np.random.default_rng(seed)
+    return [
+        np.log(generator.dirichlet([0.15] * 6, size=length) + 1e-9).astype(np.float32)
+        for length in generator.integers(0, 60, size=12)
     ]
-    assert together == alone
-    assert together != greedy_decode(rows, lengths)
+
+
+def test_every_decoder_finds_rivals_settled():
+    pruning = Pruning(beam_size=8, token_threshold=30.0, beam_threshold=60.0, blank_threshold=1.0)
+    rows = random_log_probs(3)
+    for decoder in (
+        GreedyDecoder(),
+        BeamDecoder(make_search(pruning, kind="plain")),
+        BatchBeamDecoder(pruning, (), "cpu"),
+    ):
+        together = settling(decoder, 1.5).decode_batch(rows)
+        assert together == [decoder.decode(settle_rivals(each, 1.5)) for each in rows]
+        assert together != decoder.decode_batch(rows)
+        assert settling(decoder, 0) is decoder
+
+
+def test_what_is_settled_is_still_a_distribution_and_the_rest_is_untouched():
+    changed = 0
+    for rows in random_log_probs(4):
+        before = rows.copy()
+        settled = settle_rivals(rows, 1.5)
+        assert (rows == before).all()
+        np.testing.assert_allclose(np.exp(settled).sum(axis=-1), 1, atol=1e-5)
+        frames = (settled != rows).any(axis=-1)
+        # A frame that has changed goes to blank, next to one that has not gone.
+        assert (settled[frames].argmax(axis=-1) == 0).all()
+        assert (rows[frames].argmax(axis=-1) != 0).all()
+        changed += frames.sum()
+        # Nothing is left to settle.
+        assert settle_rivals(settled, 1.5) is settled
+    assert changed > 20

@@ -60,6 +60,14 @@ def tone_corpus(folder: Path, count: int, speaker: str) -> Path:
     return folder / f"{speaker}.jsonl"
 
 
+# With it a few epochs are enough to hear tones apart.
+LEARNED_SOON: dict[str, Any] = {
+    "data__batch_seconds": 2,
+    "augment": {"speed": None},
+    "optimizer": {"lr": 7e-3, "warmup_steps": 10, "final_ratio": 1.0},
+}
+
+
 def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
     """Give a configuration that trains on tones in seconds."""
     for speaker, count in (("train", 40), ("valid", 8)):
@@ -85,9 +93,7 @@ def test_tones_are_learned_and_the_exported_model_transcribes_them(tmp_path: Pat
     config = configuration(
         tmp_path,
         trainer__max_epochs=18,
-        data__batch_seconds=2,
-        augment={"speed": None},
-        optimizer={"lr": 7e-3, "warmup_steps": 10, "final_ratio": 1.0},
+        **LEARNED_SOON,
     )
     result = train(config)
     assert result.wer < 50
@@ -105,9 +111,7 @@ def test_the_model_decodes_as_its_dev_wer_was_counted(tmp_path: Path) -> None:
     config = configuration(
         tmp_path,
         trainer__max_epochs=10,
-        data__batch_seconds=2,
-        augment={"speed": None},
-        optimizer={"lr": 7e-3, "warmup_steps": 10, "final_ratio": 1.0},
+        **LEARNED_SOON,
         # So high a sum leaves no two tokens side by side.
         decoder={"rivals_below": 2.0},
     )

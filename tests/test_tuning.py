@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from asr.decoding import greedy_decode
 from asr.decoding.pruning import Pruning
+from asr.decoding.rivals import settle_rivals
 from asr.decoding.scorer import score_tokens
 from asr.decoding.word_bonus import WordBonus
 from asr.decoding.words import Word, WordCalibration
@@ -108,6 +110,16 @@ def test_the_search_finds_weights_that_lower_the_errors_it_reports():
     # No other point that a coarse grid tries is clearly better.
     others = [errors_at(task, w, b) for w in (0.3, 0.6, 1.0, 1.5) for b in (-1.0, 0.0, 1.0, 2.0)]
     assert tuning.errors <= min(others) + 2
+
+
+def test_weights_are_sought_with_rivals_settled():
+    task = make_task()
+    settled = [settle_rivals(rows, 1.5) for rows in task.log_probs]
+    tuning = tune(replace(task, rivals_below=1.5), (0.5, 0.0))
+    assert tuning.errors == errors_at(
+        replace(task, log_probs=settled), tuning.lm_weight, tuning.bonus
+    )
+    assert tuning.rounds[0] != tune(task, (0.5, 0.0)).rounds[0]
 
 
 def test_the_surface_counts_what_ranking_by_hand_counts():

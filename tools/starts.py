@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from asr.audio import load_waveform
@@ -44,7 +43,7 @@ def errors_by_start(
     rate = recognizer.acoustic.sample_rate
     metrics = [ErrorMetric() for _ in starts_ms]
     for utterance in tqdm(utterances, unit="utterance", file=sys.stderr, leave=False):
-        waveform: np.ndarray = load_waveform(utterance.audio_filepath, rate)
+        waveform = load_waveform(utterance.audio_filepath, rate)
         for start, metric in zip(starts_ms, metrics, strict=True):
             heard = recognizer.transcribe(waveform[round(start / 1000 * rate) :], rate)
             metric.update([utterance.text], [heard.text])

@@ -78,12 +78,15 @@ def rescoring_line(utterances: Sequence[Ranked], words: int) -> Line:
     return Line(RESCORING_WEIGHTS, tuple(totals.tolist()), words)
 
 
-def hotword_line(count_errors: Callable[[float], int], words: int) -> Line:
-    """Count errors at every weight of phrases, each of which is decoded with.
+def line_of(
+    values: tuple[float, ...], count_errors: Callable[[float], int], words: int, title: str
+) -> Line:
+    """Count errors at every value of a number, each of which the set is decoded with.
 
     Args:
-        count_errors: decodes the set with a weight.
+        values: increasing.
+        count_errors: decodes the set with a value.
         words: reference words of the set.
+        title: of the progress bar.
     """
-    weights = tqdm(HOTWORD_WEIGHTS, "weighing phrases", unit="weight")
-    return Line(HOTWORD_WEIGHTS, tuple(map(count_errors, weights)), words)
+    return Line(values, tuple(map(count_errors, tqdm(values, title, unit="value"))), words)

@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.decoder import Knowledge, build_decoder, sentence_rescorer
+from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.options import DecoderOptions
-from asr.decoding.rivals import settle_rivals
 from asr.decoding.words import Word, WordCalibration
 from asr.encoding import LogProbs
 from asr.errors import AudioError, UsageError
@@ -32,7 +32,7 @@ from asr.tuning.confidence import (
     fit_temperature,
     judge,
 )
-from asr.tuning.line import RIVAL_SUMS, Line, Ranked, hotword_line, rescoring_line
+from asr.tuning.line import HOTWORD_WEIGHTS, RIVAL_SUMS, Line, Ranked, line_of, rescoring_line
 from asr.tuning.search import Task, Tuning, tune
 from asr.windows import encoder_frame_seconds
 
@@ -66,6 +66,19 @@ class TuningSet:
         """Give a hypothesis' words, normalised."""
         text = self.recognizer.tokenizer.decode(hypothesis.tokens)
         return normalize_text(text, self.normalizer).split()
+
+    @property
+    def word_count(self) -> int:
+        """Reference words of the set."""
+        return sum(map(len, self.references))
+
+    def errors_of(self, decoder: Decoder) -> int:
+        """Count the word errors of a decoder's best hypotheses."""
+        rows = zip(self.log_probs, self.references, strict=True)
+        return sum(
+            count_errors(reference, self.words(decoder.decode(log_probs)[0])).errors
+            for log_probs, reference in rows
+        )
 
 
 def gather(
@@ -146,19 +159,6 @@ class _Part(Sequence[LogProbs]):
         return self._whole[self._places[index]]
 
 
-class _Settled(Sequence[LogProbs]):
-    # Rivals are settled when an item is asked for: the log-probabilities may lie on disk.
-    def __init__(self, whole: Sequence[LogProbs], below: float) -> None:
-        self._whole, self._below = whole, below
-
-    def __len__(self) -> int:
-        return len(self._whole)
-
-    # Sequence wants an overload each for an index and a slice.
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return settle_rivals(self._whole[index], self._below)
-
-
 def tune_rivals(collected: TuningSet, options: DecoderOptions) -> Line:
     """Count the errors of greedy decoding at every sum below which two tokens are one.
 
@@ -166,19 +166,12 @@ def tune_rivals(collected: TuningSet, options: DecoderOptions) -> Line:
         collected: the development set.
         options: of greedy decoding.
     """
-    references = collected.references
 
     def errors(below: float) -> int:
-        decoder = build_decoder(
-            collected.recognizer.tokenizer, replace(options, rivals_below=below)
-        )
-        rows = zip(collected.log_probs, references, strict=True)
-        return sum(
-            count_errors(reference, collected.words(decoder.decode(log_probs)[0])).errors
-            for log_probs, reference in rows
-        )
+        settling = replace(options, rivals_below=below)
+        return collected.errors_of(build_decoder(collected.recognizer.tokenizer, settling))
 
-    return Line(RIVAL_SUMS, tuple(map(errors, RIVAL_SUMS)), sum(map(len, references)))
+    return line_of(RIVAL_SUMS, errors, collected.word_count, "settling rivals")
 
 
 def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Tuning:
@@ -195,11 +188,12 @@ def tune_weights(collected: TuningSet, options: DecoderOptions, knowledge: Knowl
         raise UsageError("there is nothing to weigh without a language model; name one with --lm")
     known = [word for phrase in knowledge.hotwords for word in phrase.text.split()]
     task = Task(
-        log_probs=_Settled(collected.log_probs, options.rivals_below),
+        log_probs=collected.log_probs,
         references=collected.references,
         tokenizer=tokenizer,
         make_scorer=lambda weight: load_scorer(lm, tokenizer, weight, known=known),
         pruning=options.pruning,
+        rivals_below=options.rivals_below,
         normalize=lambda text: normalize_text(text, collected.normalizer),
         others=[HotwordScorer(knowledge.hotwords, tokenizer)] if knowledge.hotwords else [],
     )
@@ -233,7 +227,7 @@ def tune_rescoring(collected: TuningSet, options: DecoderOptions, knowledge: Kno
         found = decoder.decode(log_probs)
         errors = [count_errors(reference, collected.words(each)).errors for each in found]
         ranked.append(Ranked([each.score for each in found], unit(found), errors))
-    return rescoring_line(ranked, sum(map(len, references)))
+    return rescoring_line(ranked, collected.word_count)
 
 
 def tune_hotwords(collected: TuningSet, options: DecoderOptions, knowledge: Knowledge) -> Line:
@@ -244,7 +238,6 @@ def tune_hotwords(collected: TuningSet, options: DecoderOptions, knowledge: Know
         options: with the weights that were found, and with the one that phrases have now.
         knowledge: with the phrases.
     """
-    references = collected.references
 
     def errors(weight: float) -> int:
         phrases = tuple(
@@ -252,14 +245,9 @@ def tune_hotwords(collected: TuningSet, options: DecoderOptions, knowledge: Know
             for each in knowledge.hotwords
         )
         search = replace(knowledge, hotwords=phrases, rescoring_lm=None)
-        decoder = build_decoder(collected.recognizer.tokenizer, options, search)
-        rows = zip(collected.log_probs, references, strict=True)
-        return sum(
-            count_errors(reference, collected.words(decoder.decode(log_probs)[0])).errors
-            for log_probs, reference in rows
-        )
+        return collected.errors_of(build_decoder(collected.recognizer.tokenizer, options, search))
 
-    return hotword_line(errors, sum(map(len, references)))
+    return line_of(HOTWORD_WEIGHTS, errors, collected.word_count, "weighing phrases")
 
 
 def tune_calibration(

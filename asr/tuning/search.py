@@ -8,6 +8,7 @@ import numpy as np
 
 from asr.decoding.options import DecoderOptions
 from asr.decoding.pruning import Pruning
+from asr.decoding.rivals import settle_rivals
 from asr.decoding.scorer import Scorer, score_tokens
 from asr.decoding.search import Search, make_search
 from asr.decoding.word_bonus import WordBonus
@@ -77,6 +78,7 @@ class Task:
         pruning: of every search.
         normalize: applied to hypotheses before they are scored.
         others: further scorers whose weights stay as they are.
+        rivals_below: see ``settle_rivals``.
     """
 
     log_probs: Sequence[LogProbs]
@@ -86,6 +88,7 @@ class Task:
     pruning: Pruning
     normalize: Callable[[str], str]
     others: Sequence[Scorer[Any]] = ()
+    rivals_below: float = 0.0
 
     def search(self, lm_weight: float, bonus: float) -> Search[Any]:
         """Give the beam search of these weights."""
@@ -154,7 +157,8 @@ def _decode(
     new = errors = 0
     for row in progress(iter(range(len(task.log_probs))), f"decoding, round {number}"):
         # Offer the pool all that the beam holds.
-        found = search.decode(task.log_probs[row], nbest=task.pruning.beam_size)
+        log_probs = settle_rivals(task.log_probs[row], task.rivals_below)
+        found = search.decode(log_probs, nbest=task.pruning.beam_size)
         more, wrong = pool.add(row, found)
         new += more
         errors += wrong

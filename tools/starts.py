@@ -78,6 +78,9 @@ def main() -> None:
             print(f"{rates}  ({errors})  mean {mean:.2f}  {model}", flush=True)
     except AsrError as error:
         raise SystemExit(f"{parser.prog}: {error}") from error
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

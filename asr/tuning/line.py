@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 RESCORING_WEIGHTS = tuple(round(float(value), 2) for value in np.arange(0, 1.501, 0.05))
-# 0 for never; two tokens that win their frames rarely have less than 1 together. Up to 2, at which no
-# two stand side by side: a range that ends among good values would have its end chosen.
+# 0 for never; two tokens that win their frames rarely have less than 1 together. Up to 2, at which
+# no two stand side by side: a range that ends among good values would have its end chosen.
 RIVAL_SUMS = (0.0, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0)
 HOTWORD_WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0)
 
